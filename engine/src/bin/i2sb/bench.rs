@@ -1,0 +1,221 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! `i2sb bench`.
+
+use std::{path::PathBuf, str::FromStr, time::Instant};
+
+use anyhow::Context;
+use candle_core::{DType, Device, Tensor};
+use i2sb::{
+    Cancel, atomic,
+    net::{NetworkConfig, adm::AdmConfig, random::RandomWeights},
+    noise::{self, NoiseKey},
+    preset::{BridgeConfig, PresetConfig, SamplingConfig},
+    restore::{Request, RestoreOptions, Restorer},
+};
+
+use crate::engine_args::{EngineArgs, ModelArgs};
+
+/// Measure how fast a network restores pictures on this machine.
+///
+/// Times whole restorations (padding, tiles, sampler and all) and, in turn with them, a matrix product
+/// of the tensor library, f32, 1024×1024×1024: what this machine can do at most.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Size of the picture
+    #[arg(long, value_name = "WxH", default_value = "1280x720")]
+    size: Size,
+    /// Timed runs, after one that is not timed
+    #[arg(long, value_name = "N", default_value_t = 9, value_parser = clap::value_parser!(u16).range(1..))]
+    runs: u16,
+    /// Write the figures as JSON into this file, too
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    #[command(flatten)]
+    model: ModelArgs,
+    #[command(flatten)]
+    engine: EngineArgs,
+}
+
+/// Networks without weights of their own: random ones are as fast.
+const UNTRAINED: &[(&str, fn() -> NetworkConfig)] =
+    &[("adm-256", || NetworkConfig::Adm(AdmConfig::released_256()))];
+
+/// Edge of the matrices of the reference product.
+const GEMM_EDGE: usize = 1024;
+
+/// What is printed and written.
+#[derive(Debug, serde::Serialize)]
+struct Figures {
+    model: String,
+    width: usize,
+    height: usize,
+    steps: usize,
+    /// Median, smallest and largest time of a restoration.
+    ms_median: f64,
+    ms_min: f64,
+    ms_max: f64,
+    mpx_per_s: f64,
+    /// 10⁹ multiply-accumulates of the network per second, halos of tiles not counted.
+    gmac_per_s: f64,
+    /// The same of the matrix product.
+    gemm_gmac_per_s: f64,
+    /// Largest resident memory of the process, in 10⁶ bytes; absent where the system does not tell.
+    peak_rss_mb: Option<f64>,
+    device: String,
+    precision: String,
+    threads: usize,
+    runs: u16,
+}
+
+pub fn run(args: Args, cancel: &Cancel) -> anyhow::Result<()> {
+    let restorer = restorer(&args)?;
+    let Size { width, height } = args.size;
+    let key = NoiseKey { seed: 1, frame: 0, draw: 0 };
+    let mut rgb = noise::normal(key, 3, 0..height, 0..width);
+    rgb.iter_mut().for_each(|v| *v = (*v * 0.3).clamp(-1.0, 1.0));
+
+    let restore = || -> anyhow::Result<f64> {
+        let begin = Instant::now();
+        restorer.restore(&rgb, width, height, &Request::default(), cancel)?;
+        Ok(begin.elapsed().as_secs_f64())
+    };
+    let gemm = Gemm::new(&args.engine.device.open()?)?;
+    restore()?;
+    restorer.install(|| gemm.seconds())?;
+    let (mut times, mut products) = (Vec::new(), Vec::new());
+    for _ in 0..args.runs {
+        times.push(restore()?);
+        products.push(restorer.install(|| gemm.seconds())?);
+    }
+    let (median, product) = (median(&mut times), median(&mut products));
+    let figures = Figures {
+        model: restorer.config().name.clone(),
+        width,
+        height,
+        steps: restorer.nfe(),
+        ms_median: rounded(median * 1e3),
+        ms_min: rounded(times[0] * 1e3),
+        ms_max: rounded(times[times.len() - 1] * 1e3),
+        mpx_per_s: rounded((width * height) as f64 / 1e6 / median),
+        gmac_per_s: rounded(restorer.macs(width, height) / 1e9 / median),
+        gemm_gmac_per_s: rounded((GEMM_EDGE as f64).powi(3) / 1e9 / product),
+        peak_rss_mb: peak_rss_mb(),
+        device: restorer.device(),
+        precision: restorer.options().precision.name().into(),
+        threads: restorer.install(rayon::current_num_threads),
+        runs: args.runs,
+    };
+    let json = serde_json::to_string_pretty(&figures)?;
+    println!("{json}");
+    if let Some(path) = &args.json {
+        atomic::write_bytes(path, format!("{json}\n").as_bytes())?;
+    }
+    Ok(())
+}
+
+fn restorer(args: &Args) -> anyhow::Result<Restorer> {
+    let options = RestoreOptions { nfe: args.engine.steps.or(Some(1)), ..args.engine.options() };
+    let named = args.model.model.as_deref();
+    let Some((name, network)) = UNTRAINED.iter().find(|(name, _)| Some(*name) == named) else {
+        return Ok(Restorer::new(&args.model.open()?, options)?);
+    };
+    let config = PresetConfig {
+        name: (*name).into(),
+        task: "bench".into(),
+        description: "Random weights.".into(),
+        sampling: SamplingConfig { sampler: "i2sb".into(), nfe: 1 },
+        bridge: BridgeConfig::default(),
+        network: network(),
+    };
+    let device = options.device.open()?;
+    let weights = RandomWeights::new(&config.network, 1)?;
+    let network = config.network.build(&weights, &device, options.precision)?;
+    Ok(Restorer::from_network(network, device, config, options)?)
+}
+
+/// The reference product, its operands at hand.
+struct Gemm {
+    a: Tensor,
+    b: Tensor,
+}
+
+impl Gemm {
+    fn new(device: &Device) -> anyhow::Result<Self> {
+        let operand = |draw: u32| -> anyhow::Result<Tensor> {
+            let values = noise::normal(NoiseKey { seed: 2, frame: 0, draw }, 1, 0..GEMM_EDGE, 0..GEMM_EDGE);
+            Ok(Tensor::from_vec(values, (GEMM_EDGE, GEMM_EDGE), device)?.to_dtype(DType::F32)?)
+        };
+        Ok(Self { a: operand(0)?, b: operand(1)? })
+    }
+
+    /// Time of one product: the mean of a few, as one alone is short.
+    fn seconds(&self) -> anyhow::Result<f64> {
+        const REPEATS: u32 = 4;
+        let begin = Instant::now();
+        for _ in 0..REPEATS {
+            let product = self.a.matmul(&self.b)?;
+            // Reading one number waits for the device.
+            product.get(0)?.get(0)?.to_scalar::<f32>().context("reference product")?;
+        }
+        Ok(begin.elapsed().as_secs_f64() / f64::from(REPEATS))
+    }
+}
+
+/// Four significant digits: more would be noise.
+fn rounded(value: f64) -> f64 {
+    format!("{value:.3e}").parse().unwrap_or(value)
+}
+
+/// Sorts, and returns the middle (of an even number, the upper of the two).
+fn median(times: &mut [f64]) -> f64 {
+    times.sort_by(f64::total_cmp);
+    times[times.len() / 2]
+}
+
+/// `VmHWM` of Linux.
+fn peak_rss_mb() -> Option<f64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    let kib: f64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    Some(rounded(kib * 1024.0 / 1e6))
+}
+
+/// Width and height, written `1280x720`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Size {
+    width: usize,
+    height: usize,
+}
+
+impl FromStr for Size {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        const MOST: usize = 1 << 16;
+        let side = |text: &str| text.parse().ok().filter(|side| (1..=MOST).contains(side));
+        let (width, height) = text.split_once(['x', '×']).ok_or("must be WIDTHxHEIGHT, e.g. 1280x720")?;
+        match (side(width), side(height)) {
+            (Some(width), Some(height)) => Ok(Self { width, height }),
+            _ => Err(format!("both sides must be 1 to {MOST} pixels")),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_read() {
+        assert_eq!("1280x720".parse(), Ok(Size { width: 1280, height: 720 }));
+        for wrong in ["", "1280", "0x3", "3x0", "-1x5", "70000x1", "axb", "1x2x3"] {
+            assert!(wrong.parse::<Size>().is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn the_median_is_the_middle() {
+        assert_eq!(median(&mut [3.0, 1.0, 2.0]), 2.0);
+        assert_eq!(median(&mut [1.0]), 1.0);
+    }
+}

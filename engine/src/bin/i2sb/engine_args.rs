@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Which network, and how it runs: the options that several subcommands share.
+
+use i2sb::{device::DeviceName, ops::Precision, preset::Preset, restore::RestoreOptions};
+
+/// Which network.
+#[derive(Debug, Clone, clap::Args)]
+pub struct ModelArgs {
+    /// Name of a preset (jpeg-small), or path of its folder; without it, the network inside this program
+    #[arg(long, value_name = "NAME|PATH")]
+    pub model: Option<String>,
+}
+
+/// How it runs.
+#[derive(Debug, Clone, clap::Args)]
+pub struct EngineArgs {
+    /// Network evaluations per picture, 1 to 999 [default: as the preset says]
+    #[arg(long, value_name = "N")]
+    pub steps: Option<usize>,
+    /// Sampler [default: as the preset says]
+    #[arg(long, value_name = "NAME", value_parser = sampler_names())]
+    pub sampler: Option<String>,
+    /// Seed of all noise
+    #[arg(long, value_name = "N", default_value_t = RestoreOptions::default().seed)]
+    pub seed: u64,
+    /// Where to run: auto, cpu or cuda:N
+    #[arg(long, default_value_t = RestoreOptions::default().device)]
+    pub device: DeviceName,
+    /// Number type of the network's multiplications
+    #[arg(long, value_name = "TYPE", default_value = RestoreOptions::default().precision.name(), value_parser = precision)]
+    pub precision: Precision,
+    /// Edge of a tile in pixels; 0: chosen so that memory stays bounded. Does not change the result
+    #[arg(long, value_name = "PX", default_value_t = RestoreOptions::default().tile)]
+    pub tile: usize,
+    /// Threads; 0: one per core. Does not change the result
+    #[arg(long, value_name = "N", default_value_t = RestoreOptions::default().threads)]
+    pub threads: usize,
+}
+
+impl ModelArgs {
+    /// Opens the preset, or the one inside the program.
+    pub fn open(&self) -> i2sb::Result<Preset> {
+        match &self.model {
+            Some(model) => Preset::open(model),
+            None => Preset::default_embedded(),
+        }
+    }
+}
+
+impl EngineArgs {
+    /// The options for a [`i2sb::restore::Restorer`], strength left at its default.
+    pub fn options(&self) -> RestoreOptions {
+        RestoreOptions {
+            device: self.device,
+            precision: self.precision,
+            nfe: self.steps,
+            sampler: self.sampler.clone(),
+            seed: self.seed,
+            tile: self.tile,
+            threads: self.threads,
+            ..RestoreOptions::default()
+        }
+    }
+}
+
+fn sampler_names() -> clap::builder::PossibleValuesParser {
+    let values = i2sb::sampler::SAMPLERS.iter();
+    values.map(|entry| clap::builder::PossibleValue::new(entry.name).help(entry.about)).into()
+}
+
+fn precision(name: &str) -> i2sb::Result<Precision> {
+    name.parse()
+}

@@ -1,0 +1,370 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Degradations, x0 → x1: what a network is trained to undo and measured against.
+//!
+//! A degradation is named by a specification such as `jpeg:10`, `jpeg:5-95:420:unaligned` or
+//! `blur-gauss:0.5-2.0+jpeg:5-95`: a row of [`DEGRADATIONS`], its arguments after colons, several
+//! joined by `+` and applied from left to right. A number may be a range `low-high`, drawn anew for
+//! each picture.
+
+mod blur;
+mod blur_reference;
+mod grain;
+mod inpaint;
+mod jpeg;
+mod jpeg_simple;
+mod pairs;
+mod rescale;
+mod spec;
+mod superres;
+
+use std::path::Path;
+
+pub use blur_reference::{BlurOperator, Components, KERNELS, convolve_reference, misaligned, permutation};
+pub use inpaint::with_holes;
+pub use jpeg_simple::{Coefficients, SimpleJpeg, quantisers};
+pub use spec::{Arguments, Span};
+pub use superres::{BICUBIC, bicubic_low, pool_low, repeat_4x};
+
+use crate::{Error, Result, noise::Stream};
+
+/// What a degradation makes of a picture.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Degraded {
+    /// The degraded picture, `(3, height, width)`, nominal range [-1, 1]; the reference's own
+    /// degradations may leave the range (SPEC 11), all others stay in it, on the 8-bit grid.
+    pub x1: Vec<f32>,
+    /// `(height, width)`, 1 in holes and 0 elsewhere, of inpainting alone. `x1` is white there.
+    pub mask: Option<Vec<f32>>,
+}
+
+/// A way to spoil a picture; the same state of the stream gives the same result.
+pub trait Degradation: Send + Sync {
+    /// Degrades `x0`, planes `(3, height, width)`, range [-1, 1], of any size from 1×1 up.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] if `x0` has another length; [`Error::Setting`] for a size beyond what this
+    /// degradation can do, where it has a limit.
+    fn degrade(&self, x0: &[f32], width: usize, height: usize, rng: &mut Stream) -> Result<Degraded>;
+
+    /// [`Degradation::degrade`] without the mask.
+    ///
+    /// # Errors
+    /// As [`Degradation::degrade`].
+    fn apply(&self, x0: &[f32], width: usize, height: usize, rng: &mut Stream) -> Result<Vec<f32>> {
+        self.degrade(x0, width, height, rng).map(|degraded| degraded.x1)
+    }
+
+    /// The folder that holds ready-made degraded pictures under the names of the clean ones, if the
+    /// specification starts with `pairs`: whoever loads the clean picture then gives the degraded
+    /// one to [`Degradation::degrade`].
+    fn pairs(&self) -> Option<&Path> {
+        None
+    }
+}
+
+/// One row of [`DEGRADATIONS`].
+pub struct Entry {
+    /// Name, the first word of a specification.
+    pub name: &'static str,
+    /// Arguments as the user writes them, empty if there are none.
+    pub arguments: &'static str,
+    /// What it does, in one line.
+    pub about: &'static str,
+    /// A specification that works, for help and for tests that go through the table.
+    pub example: &'static str,
+    build: fn(&mut Arguments) -> Result<Box<dyn Degradation>>,
+}
+
+/// Every degradation there is.
+pub const DEGRADATIONS: &[Entry] = &[
+    Entry {
+        name: "none",
+        arguments: "",
+        about: "the picture itself",
+        example: "none",
+        build: |_| Ok(Box::new(Nothing)),
+    },
+    Entry {
+        name: "jpeg",
+        arguments: ":QUALITY[:444|422|420|any][:unaligned]",
+        about: "baseline JPEG as libjpeg writes and reads it; 4:2:0 unless said otherwise; unaligned: 8×8 grid at a random place",
+        example: "jpeg:10:420:unaligned",
+        build: jpeg::build,
+    },
+    Entry {
+        name: "jpeg-simple",
+        arguments: ":QUALITY",
+        about: "the reference's simplified JPEG (SPEC 11.1)",
+        example: "jpeg-simple:30",
+        build: jpeg_simple::build,
+    },
+    Entry {
+        name: "jpeg-5",
+        arguments: "",
+        about: "reference task: simplified JPEG, quality 5",
+        example: "jpeg-5",
+        build: |_| Ok(Box::new(SimpleJpeg::at(5))),
+    },
+    Entry {
+        name: "jpeg-10",
+        arguments: "",
+        about: "reference task: simplified JPEG, quality 10",
+        example: "jpeg-10",
+        build: |_| Ok(Box::new(SimpleJpeg::at(10))),
+    },
+    Entry {
+        name: "sr4x-pool",
+        arguments: "",
+        about: "reference task: mean of 4×4 pixels, repeated (SPEC 11.2)",
+        example: "sr4x-pool",
+        build: superres::build_pool,
+    },
+    Entry {
+        name: "sr4x-bicubic",
+        arguments: "",
+        about: "reference task: bicubic by 4, repeated (SPEC 11.2)",
+        example: "sr4x-bicubic",
+        build: superres::build_bicubic,
+    },
+    Entry {
+        name: "blur-uni",
+        arguments: "[:reference|:ideal]",
+        about: "reference task: 9×9 box, as the reference computes it or as it was meant (SPEC 11.3)",
+        example: "blur-uni:ideal",
+        build: blur_reference::build_uni,
+    },
+    Entry {
+        name: "blur-gauss",
+        arguments: ":SIGMA or [:reference|:ideal]",
+        about: "Gaussian blur of SIGMA pixels; without SIGMA the reference task (SPEC 11.3)",
+        example: "blur-gauss:1.6",
+        build: blur_gauss,
+    },
+    Entry {
+        name: "blur-defocus",
+        arguments: ":RADIUS",
+        about: "blur by a disc of RADIUS pixels, as a lens out of focus",
+        example: "blur-defocus:2.5",
+        build: blur::build_defocus,
+    },
+    Entry {
+        name: "blur-motion",
+        arguments: ":LENGTH[:DEGREES]",
+        about: "blur along a line of LENGTH pixels, in a random direction unless given",
+        example: "blur-motion:9",
+        build: blur::build_motion,
+    },
+    Entry {
+        name: "down-up",
+        arguments: ":FACTOR[:area|cubic|lanczos|any]",
+        about: "shrink by FACTOR and enlarge again",
+        example: "down-up:2",
+        build: rescale::build,
+    },
+    Entry {
+        name: "grain",
+        arguments: ":STRENGTH[:mono]",
+        about: "Gaussian noise of STRENGTH 8-bit steps in each channel, or the same in all",
+        example: "grain:5",
+        build: grain::build,
+    },
+    Entry {
+        name: "inpaint-center",
+        arguments: "",
+        about: "reference task: the middle quarter white (SPEC 11.4)",
+        example: "inpaint-center",
+        build: inpaint::build_center,
+    },
+    Entry {
+        name: "inpaint-freeform",
+        arguments: "[:PERCENT]",
+        about: "reference task: strokes over PERCENT of the picture white, 20-30 unless given (SPEC 11.4)",
+        example: "inpaint-freeform:10-20",
+        build: inpaint::build_freeform,
+    },
+    Entry {
+        name: "pairs",
+        arguments: ":FOLDER",
+        about: "ready-made: the degraded picture of the same name in FOLDER; first in a chain only",
+        example: "pairs:degraded",
+        build: pairs::build,
+    },
+];
+
+/// Reads a specification.
+///
+/// # Errors
+/// [`Error::Setting`] naming the part that is not understood and what would be.
+pub fn parse(spec: &str) -> Result<Box<dyn Degradation>> {
+    let mut steps = Vec::new();
+    for part in spec.split('+') {
+        let mut arguments = Arguments::new(part);
+        let name = arguments.name();
+        let entry = DEGRADATIONS.iter().find(|entry| entry.name == name).ok_or_else(|| {
+            let known: Vec<_> = DEGRADATIONS.iter().map(|entry| entry.name).collect();
+            Error::setting("degradation", format!("\"{name}\""), format!("one of {}", known.join(", ")))
+        })?;
+        let step = (entry.build)(&mut arguments)?;
+        arguments.end(entry)?;
+        if !steps.is_empty() && step.pairs().is_some() {
+            return Err(Error::setting("degradation", spec, "a chain with `pairs` in the first place only"));
+        }
+        steps.push(step);
+    }
+    if steps.len() == 1 { Ok(steps.remove(0)) } else { Ok(Box::new(Chain(steps))) }
+}
+
+/// One name for two rows of the literature: with a number the real blur, else the reference's task.
+fn blur_gauss(arguments: &mut Arguments) -> Result<Box<dyn Degradation>> {
+    match arguments.peek() {
+        None | Some("reference" | "ideal") => blur_reference::build_gauss(arguments),
+        Some(_) => blur::build_gauss(arguments),
+    }
+}
+
+/// Several degradations, one after the other.
+struct Chain(Vec<Box<dyn Degradation>>);
+
+impl Degradation for Chain {
+    fn degrade(&self, x0: &[f32], width: usize, height: usize, rng: &mut Stream) -> Result<Degraded> {
+        let mut whole = Nothing.degrade(x0, width, height, rng)?;
+        for step in &self.0 {
+            let next = step.degrade(&whole.x1, width, height, rng)?;
+            whole.x1 = next.x1;
+            whole.mask = match (whole.mask, next.mask) {
+                (Some(a), Some(b)) => Some(a.iter().zip(&b).map(|(a, b)| a.max(*b)).collect()),
+                (a, b) => a.or(b),
+            };
+        }
+        Ok(whole)
+    }
+
+    fn pairs(&self) -> Option<&Path> {
+        self.0.first().and_then(|step| step.pairs())
+    }
+}
+
+struct Nothing;
+
+impl Degradation for Nothing {
+    fn degrade(&self, x0: &[f32], width: usize, height: usize, _: &mut Stream) -> Result<Degraded> {
+        check(x0, width, height)?;
+        Ok(Degraded { x1: x0.to_vec(), mask: None })
+    }
+}
+
+fn check(x0: &[f32], width: usize, height: usize) -> Result<()> {
+    if width == 0 || height == 0 || x0.len() != 3 * width * height {
+        return Err(Error::shape("x0", &[x0.len()], format!("3 planes of {width}×{height}")));
+    }
+    Ok(())
+}
+
+/// Puts values on the grid of 8-bit files: rounded and clamped.
+fn as_file(x1: &mut [f32]) {
+    for value in x1 {
+        *value = crate::picture::from_u8(crate::picture::to_u8(*value));
+    }
+}
+
+/// Repeats the last row and column until both sides are multiples of `multiple`; gives the plane
+/// and its new size.
+fn padded(plane: &[f32], width: usize, height: usize, multiple: usize) -> (Vec<f32>, usize, usize) {
+    let (wide, high) = (width.next_multiple_of(multiple), height.next_multiple_of(multiple));
+    let mut out = Vec::with_capacity(wide * high);
+    for y in 0..high {
+        let row = &plane[y.min(height - 1) * width..][..width];
+        out.extend_from_slice(row);
+        out.extend(std::iter::repeat_n(row[width - 1], wide - width));
+    }
+    (out, wide, high)
+}
+
+/// The top left `width`×`height` of a plane of rows of `wide`.
+fn cropped(plane: &[f32], wide: usize, width: usize, height: usize) -> impl Iterator<Item = f32> + '_ {
+    plane.chunks_exact(wide).take(height).flat_map(move |row| row[..width].iter().copied())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn noisy(width: usize, height: usize, seed: u64) -> Vec<f32> {
+        let mut rng = Stream::new(seed, 1);
+        (0..3 * width * height).map(|_| rng.next_f32() * 2.0 - 1.0).collect()
+    }
+
+    #[test]
+    fn examples_start_with_their_names() {
+        for entry in DEGRADATIONS {
+            assert_eq!(entry.example.split(':').next(), Some(entry.name));
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(48))]
+        #[test]
+        fn equal_seeds_are_equal_and_shapes_stay(
+            width in 1usize..40, height in 1usize..40, seed in any::<u64>(), row in 0..DEGRADATIONS.len(),
+        ) {
+            let entry = &DEGRADATIONS[row];
+            let degradation = parse(entry.example).unwrap();
+            let x0 = noisy(width, height, seed);
+            let once = degradation.degrade(&x0, width, height, &mut Stream::new(seed, 2)).unwrap();
+            let again = degradation.degrade(&x0, width, height, &mut Stream::new(seed, 2)).unwrap();
+            prop_assert_eq!(once.x1.len(), x0.len());
+            prop_assert!(once.x1.iter().all(|v| v.is_finite()), "{}", entry.name);
+            prop_assert_eq!(once, again);
+        }
+
+        #[test]
+        fn specifications_never_panic(spec in "[a-z0-9:.+-]{0,24}") {
+            let _ = parse(&spec);
+        }
+    }
+
+    #[test]
+    fn wrong_specifications_say_what_is_known() {
+        for (spec, words) in [
+            ("", "one of none, jpeg"),
+            ("jpg:10", "one of none, jpeg"),
+            ("jpeg", "QUALITY"),
+            ("jpeg:0", "1 to 100"),
+            ("jpeg:101", "1 to 100"),
+            ("jpeg:50-20", "low-high"),
+            ("jpeg:10:411", "444|422|420|any"),
+            ("jpeg:10:420:420", "jpeg:QUALITY"),
+            ("jpeg:ten", "number"),
+            ("none:1", "none"),
+            ("blur-gauss:nan", "number"),
+            ("blur-gauss:1e9", "0 to"),
+            ("jpeg:10+pairs:x", "first place"),
+            ("pairs", "FOLDER"),
+            ("none+", "one of none"),
+        ] {
+            let err = parse(spec).err().unwrap_or_else(|| panic!("{spec} was taken")).to_string();
+            assert!(err.contains(words), "{spec}: {err}");
+        }
+    }
+
+    #[test]
+    fn chains_run_from_left_to_right() {
+        let x0 = noisy(20, 12, 5);
+        let chain = parse("blur-gauss:2+jpeg:20").unwrap();
+        let (blur, jpeg) = (parse("blur-gauss:2").unwrap(), parse("jpeg:20").unwrap());
+        let rng = &mut Stream::new(0, 0);
+        let by_hand = jpeg.apply(&blur.apply(&x0, 20, 12, rng).unwrap(), 20, 12, rng).unwrap();
+        assert_eq!(chain.apply(&x0, 20, 12, &mut Stream::new(0, 0)).unwrap(), by_hand);
+        let holes = parse("jpeg:50+inpaint-center").unwrap();
+        assert_eq!(holes.degrade(&x0, 20, 12, rng).unwrap().mask.unwrap().iter().sum::<f32>(), 60.0);
+    }
+
+    #[test]
+    fn a_wrong_length_is_an_error() {
+        for entry in DEGRADATIONS {
+            let degradation = parse(entry.example).unwrap();
+            assert!(degradation.apply(&[0.0; 11], 2, 2, &mut Stream::new(0, 0)).is_err(), "{}", entry.name);
+        }
+    }
+}

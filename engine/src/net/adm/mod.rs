@@ -1,0 +1,20 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The ADM ("guided diffusion") UNet, SPEC sections 7 and 8.
+
+pub(crate) mod attention;
+mod config;
+pub(crate) mod embedding;
+mod infer;
+pub(crate) mod layers;
+pub(crate) mod norm;
+mod norm_grad;
+mod original;
+pub(crate) mod plan;
+mod resample;
+mod silu;
+mod trace;
+mod unet;
+
+pub use config::AdmConfig;
+pub use trace::Trace;
+pub use unet::AdmNet;

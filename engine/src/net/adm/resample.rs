@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Resampling by two without parameters: mean of 2×2 pixels, and repetition.
+
+use candle_core::{D, DType, IndexOp, Tensor};
+
+use super::plan::Resample;
+use crate::{Error, Result};
+
+/// `x`: `(B, H, W, C)`. Down needs even H and W; differentiable.
+///
+/// # Errors
+/// [`Error::Shape`] for an odd height or width on the way down.
+pub fn resample(x: &Tensor, how: Resample) -> Result<Tensor> {
+    let (b, h, w, c) = x.dims4()?;
+    match how {
+        Resample::Keep => Ok(x.clone()),
+        Resample::Up => {
+            let wide = x.reshape((b, h, 1, w, c))?.broadcast_as((b, h, 2, w, c))?.contiguous()?;
+            let wide = wide.reshape((b, 2 * h * w, 1, c))?.broadcast_as((b, 2 * h * w, 2, c))?;
+            Ok(wide.contiguous()?.reshape((b, 2 * h, 2 * w, c))?)
+        }
+        Resample::Down => {
+            if h % 2 + w % 2 > 0 {
+                return Err(Error::shape("mean of 2×2 pixels", x.dims(), "even height and width"));
+            }
+            let cells = x.reshape((b * h / 2, 2, w / 2, 2, c))?;
+            let pick = |i: usize, j: usize| cells.i((.., i, .., j))?.contiguous()?.to_dtype(DType::F32);
+            let sum = (((pick(0, 0)? + pick(0, 1)?)? + pick(1, 0)?)? + pick(1, 1)?)?;
+            Ok((sum * 0.25)?.to_dtype(x.dtype())?.reshape((b, h / 2, w / 2, c))?)
+        }
+    }
+}
+
+/// Channels side by side: `(B, H, W, C1)` and `(B, H, W, C2)` to `(B, H, W, C1 + C2)`.
+///
+/// # Errors
+/// [`Error::Shape`] if the two differ in more than their channels.
+pub fn concat(x: &Tensor, skip: &Tensor) -> Result<Tensor> {
+    if x.dims()[..3] != skip.dims()[..3] {
+        return Err(Error::shape("skip connection", skip.dims(), format!("{:?} but for channels", x.dims())));
+    }
+    Ok(Tensor::cat(&[x, skip], D::Minus1)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use candle_core::{Device, Var};
+
+    use super::*;
+
+    #[test]
+    fn means_and_repeats() {
+        let x = Tensor::arange(0f32, 16.0, &Device::Cpu).unwrap().reshape((1, 4, 2, 2)).unwrap();
+        let down = resample(&x, Resample::Down).unwrap();
+        assert_eq!(down.dims(), [1, 2, 1, 2]);
+        assert_eq!(down.flatten_all().unwrap().to_vec1::<f32>().unwrap(), [3.0, 4.0, 11.0, 12.0]);
+        let up = resample(&down, Resample::Up).unwrap();
+        assert_eq!(up.dims(), [1, 4, 2, 2]);
+        let rows = [3.0, 4.0, 3.0, 4.0, 3.0, 4.0, 3.0, 4.0, 11.0, 12.0, 11.0, 12.0, 11.0, 12.0, 11.0, 12.0];
+        assert_eq!(up.flatten_all().unwrap().to_vec1::<f32>().unwrap(), rows);
+        assert!(resample(&x.narrow(1, 0, 3).unwrap(), Resample::Down).is_err());
+    }
+
+    #[test]
+    fn gradients_are_each_others_adjoint() {
+        let x = Var::from_tensor(&Tensor::ones((1, 2, 4, 3), DType::F32, &Device::Cpu).unwrap()).unwrap();
+        for (how, expected) in [(Resample::Down, 0.25), (Resample::Up, 4.0)] {
+            let sum = resample(x.as_tensor(), how).unwrap().sum_all().unwrap();
+            let grads = sum.backward().unwrap();
+            let g = grads.get(x.as_tensor()).unwrap().flatten_all().unwrap().to_vec1::<f32>().unwrap();
+            assert!(g.iter().all(|v| *v == expected), "{g:?}");
+        }
+    }
+}

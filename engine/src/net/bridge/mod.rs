@@ -1,0 +1,145 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The `bridge` family: fully convolutional U-Nets made for video.
+//!
+//! No operation looks at the whole frame, so a tile with a margin of [`Network::halo`] pixels gives
+//! exactly the pixels of the frame. The same sums are added in the same order whatever the tile,
+//! the thread or the instruction set.
+
+mod config;
+mod layout;
+mod learn;
+mod packed;
+mod reference;
+mod run;
+mod time;
+mod train;
+
+use std::sync::Arc;
+
+use candle_core::{Device, Tensor};
+use half::bf16;
+
+pub use self::{
+    config::BridgeNetConfig,
+    layout::{Entry, Layout},
+    train::{Example, Learner},
+};
+use super::{Network, params::TensorSource};
+use crate::{
+    Cancel, Error, Result,
+    ops::{Cpu, Precision},
+};
+
+/// A `bridge` network with its weights, ready to run on one device in one precision.
+pub struct BridgeNet {
+    layout: Arc<Layout>,
+    back_end: BackEnd,
+}
+
+enum BackEnd {
+    CpuF32(run::Runner<f32>),
+    CpuBf16(run::Runner<bf16>),
+    Candle(Tensor),
+}
+
+impl BridgeNet {
+    /// - `params`: every tensor of [`Layout::entries`], one after the other.
+    /// - `precision`: [`Precision::F32`] everywhere; [`Precision::Bf16`] on processors with AMX.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] if `params` has another length, [`Error::NotFinite`] if it holds NaN or
+    /// infinity, [`Error::Setting`] if the device has no kernels in that precision.
+    pub fn new(layout: Layout, params: Vec<f32>, device: &Device, precision: Precision) -> Result<Self> {
+        if params.len() != layout.len() {
+            return Err(Error::shape("network parameters", &[params.len()], layout.len()));
+        }
+        if let Some(value) = params.iter().find(|v| !v.is_finite()) {
+            return Err(Error::NotFinite { what: "network parameters".into(), value: *value });
+        }
+        let layout = Arc::new(layout);
+        let cpu = Cpu::detect();
+        let back_end = match (device, precision) {
+            (Device::Cpu, Precision::F32) => {
+                BackEnd::CpuF32(run::Runner::new(layout.clone(), Arc::new(params), cpu.isa))
+            }
+            (Device::Cpu, Precision::Bf16) if cpu.amx_bf16 => {
+                BackEnd::CpuBf16(run::Runner::new(layout.clone(), Arc::new(params), cpu.isa))
+            }
+            (Device::Cpu, Precision::Bf16) => {
+                let limit = "f32: this processor has no bfloat16 tiles (AMX)";
+                return Err(Error::setting("precision", "bf16", limit));
+            }
+            (_, Precision::F32) => BackEnd::Candle(Tensor::from_vec(params, layout.len(), device)?),
+            (_, precision) => {
+                let limit = "f32 for bridge networks on this device";
+                return Err(Error::setting("precision", precision.name(), limit));
+            }
+        };
+        Ok(Self { layout, back_end })
+    }
+
+    /// Builds the network from named tensors, taking every one of `source` and needing no other.
+    ///
+    /// # Errors
+    /// [`Error::File`] if names or shapes do not fit, and as [`BridgeNet::new`].
+    pub fn build(
+        config: &BridgeNetConfig,
+        source: &dyn TensorSource,
+        device: &Device,
+        precision: Precision,
+    ) -> Result<Self> {
+        let layout = Layout::new(config)?;
+        let params = layout.gather(source)?;
+        Self::new(layout, params, device, precision)
+    }
+
+    /// What the network is made of.
+    pub fn layout(&self) -> &Layout {
+        &self.layout
+    }
+}
+
+impl Network for BridgeNet {
+    fn forward(&self, x: &Tensor, noise_level: &[f32], cancel: &Cancel) -> Result<Tensor> {
+        let (b, c, h, w) = x.dims4()?;
+        let (channels, stride) = (self.layout.config.in_channels, self.stride());
+        if c != channels || h % stride != 0 || w % stride != 0 || noise_level.len() != b {
+            let expected = format!("(B, {channels}, H, W), H and W multiples of {stride}, B noise levels");
+            return Err(Error::shape("bridge network input", x.dims(), expected));
+        }
+        if let BackEnd::Candle(params) = &self.back_end {
+            cancel.check()?;
+            let levels = Tensor::new(noise_level, x.device())?;
+            return reference::forward(&self.layout, params, x, &levels);
+        }
+        let values = x.flatten_all()?.to_vec1::<f32>()?;
+        let mut out = Vec::with_capacity(b * 3 * h * w);
+        for (x, level) in values.chunks_exact(c * h * w).zip(noise_level) {
+            out.extend(match &self.back_end {
+                BackEnd::CpuF32(r) => r.forward(x, (h, w), *level, cancel)?,
+                BackEnd::CpuBf16(r) => r.forward(x, (h, w), *level, cancel)?,
+                BackEnd::Candle(_) => unreachable!("returned above"),
+            });
+        }
+        Ok(Tensor::from_vec(out, (b, 3, h, w), x.device())?)
+    }
+
+    fn in_channels(&self) -> usize {
+        self.layout.config.in_channels
+    }
+
+    fn stride(&self) -> usize {
+        self.layout.config.stride()
+    }
+
+    fn halo(&self) -> Option<usize> {
+        Some(self.layout.halo())
+    }
+
+    fn macs_per_pixel(&self, _: usize, _: usize) -> f64 {
+        self.layout.macs_per_pixel()
+    }
+}
+
+#[cfg(test)]
+mod tests;

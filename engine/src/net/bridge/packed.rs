@@ -1,0 +1,118 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The flat parameters in the order in which the kernels read them, and kernel gradients back.
+
+use super::layout::{Conv, Kind, Layout};
+use crate::ops::{gemm, same3::Kernel};
+
+/// One convolution, for its output and for the gradient of its input.
+#[derive(Clone)]
+pub(super) enum PackedConv<T: Kernel> {
+    Same { forward: T::Packed, backward: T::Packed },
+    Down { forward: gemm::Packed, backward: [gemm::Packed; 2] },
+    Up { forward: [gemm::Packed; 2], backward: gemm::Packed },
+}
+
+impl<T: Kernel> PackedConv<T> {
+    pub fn same(&self) -> (&T::Packed, &T::Packed) {
+        match self {
+            Self::Same { forward, backward } => (forward, backward),
+            _ => unreachable!("the layout gives blocks, stem and head 3×3 kernels"),
+        }
+    }
+    pub fn down(&self) -> (&gemm::Packed, &[gemm::Packed; 2]) {
+        match self {
+            Self::Down { forward, backward } => (forward, backward),
+            _ => unreachable!("the layout gives `Down` steps 2×2 kernels"),
+        }
+    }
+    pub fn up(&self) -> (&[gemm::Packed; 2], &gemm::Packed) {
+        match self {
+            Self::Up { forward, backward } => (forward, backward),
+            _ => unreachable!("the layout gives `Up` steps transposed 2×2 kernels"),
+        }
+    }
+}
+
+/// Packs every convolution of `params`.
+pub(super) fn pack<T: Kernel>(layout: &Layout, params: &[f32]) -> Vec<PackedConv<T>> {
+    layout.convs.iter().map(|c| pack_one(c, &params[c.weight..c.weight + c.weights()])).collect()
+}
+
+fn pack_one<T: Kernel>(c: &Conv, w: &[f32]) -> PackedConv<T> {
+    let dense = |shape: [usize; 4], at: &dyn Fn(usize, usize, usize, usize) -> usize| {
+        let mut out = vec![0.0; shape.iter().product()];
+        let side = c.side();
+        for (from, value) in w.iter().enumerate() {
+            let (rest, x) = (from / side, from % side);
+            let (rest, y) = (rest / side, rest % side);
+            out[at(rest / c.cin, rest % c.cin, y, x)] = *value;
+        }
+        out
+    };
+    let gemm = |cout: usize, w: &[f32]| {
+        let mut packed = gemm::Packed::default();
+        packed.pack(cout, w);
+        packed
+    };
+    let halves = |cout: usize, w: &[f32]| {
+        let (top, bottom) = w.split_at(w.len() / 2);
+        [gemm(cout, top), gemm(cout, bottom)]
+    };
+    let (cin, cout) = (c.cin, c.cout);
+    match c.kind {
+        Kind::Same => {
+            let (mut forward, mut backward) = (T::Packed::default(), T::Packed::default());
+            let (ci, co) = (cin.next_multiple_of(16), cout.next_multiple_of(16));
+            T::pack(
+                &mut forward,
+                cout,
+                &dense([3, 3, ci, cout], &|o, i, y, x| ((y * 3 + x) * ci + i) * cout + o),
+            );
+            let turned = dense([3, 3, co, cin], &|o, i, y, x| (((2 - y) * 3 + 2 - x) * co + o) * cin + i);
+            T::pack(&mut backward, cin, &turned);
+            PackedConv::Same { forward, backward }
+        }
+        Kind::Down => PackedConv::Down {
+            forward: gemm(cout, &dense([2, 2, cin, cout], &|o, i, y, x| ((y * 2 + x) * cin + i) * cout + o)),
+            backward: halves(
+                2 * cin,
+                &dense([2, cout, 2, cin], &|o, i, y, x| ((y * cout + o) * 2 + x) * cin + i),
+            ),
+        },
+        Kind::Up => PackedConv::Up {
+            forward: halves(
+                2 * cout,
+                &dense([2, cin, 2, cout], &|o, i, y, x| ((y * cin + i) * 2 + x) * cout + o),
+            ),
+            backward: gemm(cin, &dense([2, 2, cout, cin], &|o, i, y, x| ((y * 2 + x) * cout + o) * cin + i)),
+        },
+    }
+}
+
+/// Length of a convolution's weight gradient in kernel order.
+pub(super) fn grad_len(c: &Conv) -> usize {
+    match c.kind {
+        Kind::Same => 9 * c.cin.next_multiple_of(16) * c.cout.next_multiple_of(16),
+        _ => c.weights(),
+    }
+}
+
+/// Adds a weight gradient in kernel order to its place in the flat vector, `(cout, cin, side, side)`.
+pub(super) fn unpack_grad(c: &Conv, grad: &[f32], flat: &mut [f32]) {
+    let side = c.side();
+    let (ci, co) = (c.cin.next_multiple_of(16), c.cout.next_multiple_of(16));
+    for y in 0..side {
+        for x in 0..side {
+            for i in 0..c.cin {
+                for o in 0..c.cout {
+                    let from = match c.kind {
+                        Kind::Same => ((y * 3 + x) * ci + i) * co + o,
+                        Kind::Down => (y * 2 * c.cin + x * c.cin + i) * c.cout + o,
+                        Kind::Up => (y * c.cin + i) * 2 * c.cout + x * c.cout + o,
+                    };
+                    flat[((o * c.cin + i) * side + y) * side + x] += grad[from];
+                }
+            }
+        }
+    }
+}

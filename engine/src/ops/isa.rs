@@ -1,0 +1,104 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Which instructions this processor has: found once, then handed to every kernel.
+
+use std::sync::OnceLock;
+
+/// An instruction set that the f32 kernels were written for. All of them add in the same order
+/// with fused multiply-adds, so they give the same bits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Isa {
+    /// Plain Rust.
+    Portable,
+    /// AVX2 with FMA: 8 floats.
+    Avx2,
+    /// AVX-512 F, BW, DQ, VL: 16 floats.
+    Avx512,
+}
+
+/// What the processor offers.
+#[derive(Debug, Clone, Copy)]
+pub struct Cpu {
+    /// The widest f32 instruction set.
+    pub isa: Isa,
+    /// AMX tiles with bfloat16 products, and leave from the kernel to use them.
+    pub amx_bf16: bool,
+}
+
+impl Cpu {
+    /// Asks the processor once and remembers.
+    pub fn detect() -> Self {
+        static CPU: OnceLock<Cpu> = OnceLock::new();
+        *CPU.get_or_init(|| Self { isa: Isa::detect(), amx_bf16: amx_bf16() })
+    }
+
+    /// Name for benches and statistics, such as `avx512+amx`.
+    pub fn name(self) -> String {
+        let isa = match self.isa {
+            Isa::Portable => "portable",
+            Isa::Avx2 => "avx2",
+            Isa::Avx512 => "avx512",
+        };
+        if self.amx_bf16 { format!("{isa}+amx") } else { isa.to_owned() }
+    }
+}
+
+impl Isa {
+    /// Every instruction set that this processor runs, the plainest first.
+    pub fn available() -> Vec<Isa> {
+        [Isa::Portable, Isa::Avx2, Isa::Avx512].into_iter().filter(|i| *i <= Isa::detect()).collect()
+    }
+
+    fn detect() -> Self {
+        #[cfg(target_arch = "x86_64")]
+        {
+            let avx2 = is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma");
+            let avx512 = is_x86_feature_detected!("avx512f")
+                && is_x86_feature_detected!("avx512bw")
+                && is_x86_feature_detected!("avx512dq")
+                && is_x86_feature_detected!("avx512vl");
+            if avx2 && avx512 {
+                return Self::Avx512;
+            }
+            if avx2 {
+                return Self::Avx2;
+            }
+        }
+        Self::Portable
+    }
+}
+
+/// AMX needs three yeses: the processor's (CPUID leaf 7: bit 22 bf16, bit 24 tiles), the system's
+/// (XCR0 bits 17 and 18) and, on Linux, a permission asked for per process (arch_prctl).
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+fn amx_bf16() -> bool {
+    use std::arch::{asm, x86_64 as x86};
+    const ARCH_REQ_XCOMP_PERM: i64 = 0x1023;
+    const XFEATURE_XTILEDATA: i64 = 18;
+    const SYS_ARCH_PRCTL: i64 = 158;
+
+    if Isa::detect() < Isa::Avx512 || x86::__cpuid(0).eax < 7 {
+        return false;
+    }
+    let edx = x86::__cpuid_count(7, 0).edx;
+    let osxsave = x86::__cpuid(1).ecx & (1 << 27) != 0;
+    if edx & (1 << 22) == 0 || edx & (1 << 24) == 0 || !osxsave {
+        return false;
+    }
+    let (xcr0, answer): (u32, i64);
+    // SAFETY: `xgetbv` is allowed because OSXSAVE is set; it only reads XCR0.
+    unsafe { asm!("xgetbv", in("ecx") 0, out("eax") xcr0, out("edx") _, options(nomem, nostack)) };
+    if xcr0 & (3 << 17) != 3 << 17 {
+        return false;
+    }
+    // SAFETY: the system call takes two integers, touches no memory of ours, and clobbers only rcx and r11.
+    unsafe {
+        asm!("syscall", inlateout("rax") SYS_ARCH_PRCTL => answer, in("rdi") ARCH_REQ_XCOMP_PERM,
+            in("rsi") XFEATURE_XTILEDATA, out("rcx") _, out("r11") _, options(nostack));
+    }
+    answer == 0
+}
+
+#[cfg(not(all(target_arch = "x86_64", target_os = "linux")))]
+fn amx_bf16() -> bool {
+    false
+}

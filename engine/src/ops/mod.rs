@@ -1,0 +1,21 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The one door to the operations that networks are made of.
+//!
+//! Activations are channels-last, `(B, H, W, C)`, contiguous. Weights keep the order of the
+//! checkpoints, `(out, in, kh, kw)`.
+
+mod amx;
+mod conv;
+pub(crate) mod gemm;
+mod isa;
+mod lanes;
+pub(crate) mod map;
+mod precision;
+pub(crate) mod resize2;
+pub(crate) mod rows;
+pub(crate) mod same3;
+pub(crate) mod silu;
+
+pub use conv::Conv2d;
+pub use isa::{Cpu, Isa};
+pub use precision::{PRECISIONS, Precision};

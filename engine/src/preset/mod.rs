@@ -1,0 +1,175 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! A preset: a folder `<task>-<size>-v<N>` that holds all of a trained model.
+//!
+//! | file | content |
+//! |---|---|
+//! | `config.toml` | [`PresetConfig`]: bridge, sampling and network |
+//! | `model.safetensors` | the weights, named after the network's modules |
+//! | `card.md` | what it was trained on, how, and how well it does |
+
+mod config;
+mod embedded;
+mod locate;
+
+use std::{
+    borrow::Cow,
+    collections::BTreeMap,
+    fs,
+    io::Read,
+    path::{Path, PathBuf},
+};
+
+use candle_core::{DType, Device, Tensor};
+
+pub use config::{BridgeConfig, PresetConfig, SamplingConfig};
+pub use locate::{MODEL_PATH_VARIABLE, SearchPath};
+
+use crate::{
+    Error, Result,
+    checkpoint::{SafetensorsFile, replace_file, write_safetensors},
+    net::{Network, params::TensorSource},
+    ops::Precision,
+};
+
+/// Name of the configuration in a preset's folder.
+pub const CONFIG_FILE: &str = "config.toml";
+/// Name of the weights in a preset's folder.
+pub const WEIGHTS_FILE: &str = "model.safetensors";
+/// Name of the model card in a preset's folder.
+pub const CARD_FILE: &str = "card.md";
+
+/// An opened preset: the configuration, and weights that are read when a network is built.
+#[derive(Debug)]
+pub struct Preset {
+    /// What `config.toml` says.
+    pub config: PresetConfig,
+    /// SHA-256 of `model.safetensors`, 64 hexadecimal digits.
+    pub hash: String,
+    /// The folder; `None` for a preset from memory.
+    pub folder: Option<PathBuf>,
+    weights: SafetensorsFile,
+}
+
+impl Preset {
+    /// Opens a preset's folder, or finds one by name along [`SearchPath::from_env`].
+    ///
+    /// # Errors
+    /// [`Error::Setting`] if there is none, [`Error::Io`] and [`Error::File`] for what is wrong in
+    /// its files; tensors that do not fit the configuration are found here, NaN when building.
+    pub fn open(model: impl AsRef<Path>) -> Result<Self> {
+        Self::open_along(model, &SearchPath::from_env())
+    }
+
+    /// Like [`Preset::open`] with a search path of the caller's.
+    ///
+    /// # Errors
+    /// As [`Preset::open`].
+    pub fn open_along(model: impl AsRef<Path>, search: &SearchPath) -> Result<Self> {
+        let folder = search.find(model)?;
+        let path = folder.join(CONFIG_FILE);
+        let config = PresetConfig::parse(&read_text(&path, config::CONFIG_LIMIT)?, &path)?;
+        let weights = SafetensorsFile::open(folder.join(WEIGHTS_FILE))?;
+        Self::new(config, weights, Some(folder))
+    }
+
+    /// A preset from memory, e.g. embedded in a program: the text of `config.toml` and the bytes
+    /// of `model.safetensors`.
+    ///
+    /// # Errors
+    /// As [`Preset::open`]; the files are called `embedded config.toml` and so on.
+    pub fn from_bytes(config: &str, weights: impl Into<Cow<'static, [u8]>>) -> Result<Self> {
+        let config = PresetConfig::parse(config, format!("embedded {CONFIG_FILE}"))?;
+        let weights = SafetensorsFile::from_bytes(&format!("embedded {WEIGHTS_FILE}"), weights)?;
+        Self::new(config, weights, None)
+    }
+
+    fn new(config: PresetConfig, weights: SafetensorsFile, folder: Option<PathBuf>) -> Result<Self> {
+        check_shapes(&config.network.tensors()?, &weights)?;
+        Ok(Self { hash: weights.sha256()?, config, folder, weights })
+    }
+
+    /// Builds the network on `device`; weights are read, checked and placed one by one.
+    ///
+    /// # Errors
+    /// [`Error::File`] for weights that are not finite or do not fit, [`Error::Tensor`] if the
+    /// device fails.
+    pub fn build(&self, device: &Device, precision: Precision) -> Result<Box<dyn Network>> {
+        self.config.network.build(&self.weights, device, precision)
+    }
+
+    /// The weights, e.g. to list or to train them further.
+    pub fn weights(&self) -> &SafetensorsFile {
+        &self.weights
+    }
+
+    /// Writes a preset's folder, each file beside its place and renamed, the weights first.
+    ///
+    /// - `tensors`: by name; exactly those of `config.network`.
+    /// - `card`: the text of `card.md`.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] if the configuration is not one that [`Preset::open`] would take,
+    /// [`Error::File`] if a tensor is missing, [`Error::Io`] if writing fails.
+    pub fn write(
+        folder: impl AsRef<Path>,
+        config: &PresetConfig,
+        tensors: &BTreeMap<String, Tensor>,
+        card: &str,
+    ) -> Result<()> {
+        Self::write_from(folder, config, tensors, card, DType::F32)
+    }
+
+    /// Like [`Preset::write`] from any source, tensor by tensor, stored as `dtype`.
+    ///
+    /// # Errors
+    /// As [`Preset::write`].
+    pub fn write_from(
+        folder: impl AsRef<Path>,
+        config: &PresetConfig,
+        source: &dyn TensorSource,
+        card: &str,
+        dtype: DType,
+    ) -> Result<()> {
+        let folder = folder.as_ref();
+        let text = config.to_toml()?;
+        PresetConfig::parse(&text, folder.join(CONFIG_FILE))?;
+        let tensors = config.network.tensors()?;
+        check_shapes(&tensors, source)?;
+        fs::create_dir_all(folder).map_err(Error::io(folder))?;
+        let weights = folder.join(WEIGHTS_FILE);
+        write_safetensors(weights, &tensors, dtype, &BTreeMap::new(), |name| source.read(name))?;
+        replace_file(folder.join(CARD_FILE), card.as_bytes())?;
+        replace_file(folder.join(CONFIG_FILE), text.as_bytes())
+    }
+}
+
+/// Each expected tensor is there in its shape, and no other.
+fn check_shapes(expected: &[(String, Vec<usize>)], source: &dyn TensorSource) -> Result<()> {
+    let wrong = |reason: String| Err(Error::file(source.origin(), reason));
+    let mut found: BTreeMap<_, _> = source.shapes().into_iter().collect();
+    for (name, shape) in expected {
+        match found.remove(name) {
+            None => return wrong(format!("tensor {name:?} is missing, shape {shape:?} expected")),
+            Some(s) if s != *shape => {
+                return wrong(format!("tensor {name:?} has shape {s:?}, {shape:?} expected"));
+            }
+            Some(_) => {}
+        }
+    }
+    match found.keys().next() {
+        Some(name) => {
+            wrong(format!("{} tensors that the network does not have, first {name:?}", found.len()))
+        }
+        None => Ok(()),
+    }
+}
+
+fn read_text(path: &Path, limit: u64) -> Result<String> {
+    let file = fs::File::open(path).map_err(Error::io(path))?;
+    let mut text = Vec::new();
+    file.take(limit + 1).read_to_end(&mut text).map_err(Error::io(path))?;
+    if text.len() as u64 > limit {
+        return Err(Error::file(path, format!("longer than {limit} bytes")));
+    }
+    String::from_utf8(text).map_err(|e| Error::file(path, e))
+}

@@ -1,0 +1,332 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Picture in, restored picture out: the face of the engine that programs use.
+//!
+//! A [`Restorer`] is a preset's network on a device, and the settings it runs with. It takes pictures
+//! of any size from 1×1 up, pads them to the network's stride by repeating the last row and column,
+//! and evaluates the network tile by tile with the margin that makes the tiles fit exactly. What it
+//! returns depends on the picture, the preset, the sampler, the number of steps, the seed and the
+//! frame number; not on the size of the tiles, on the number of threads, or on what came before.
+//!
+//! ```
+//! use i2sb::{
+//!     Cancel,
+//!     preset::Preset,
+//!     restore::{Request, RestoreOptions, Restorer},
+//! };
+//! # // A preset in memory: the smallest network there is, with random weights.
+//! # fn open(_: &str) -> i2sb::Result<Preset> {
+//! #     use i2sb::net::{params::TensorSource, random::RandomWeights};
+//! #     let toml = r#"
+//! #         name = "tiny-v1"
+//! #         task = "test"
+//! #         description = "Random."
+//! #         sampling = { sampler = "i2sb", nfe = 1 }
+//! #         bridge = { interval = 1000, beta_max = 0.3 }
+//! #         network = { family = "bridge", in_channels = 3, unshuffle = 2, widths = [16],
+//! #             encoder = [], middle = 1, decoder = [], time_features = 8 }"#;
+//! #     let config = i2sb::preset::PresetConfig::parse(toml, "tiny")?;
+//! #     let weights = RandomWeights::new(&config.network, 1)?;
+//! #     let read = |(name, _): (String, _)| Ok((name.clone(), weights.read(&name)?));
+//! #     let tensors = weights.shapes().into_iter().map(read).collect::<i2sb::Result<Vec<_>>>()?;
+//! #     Preset::from_bytes(toml, safetensors::serialize(tensors, None).unwrap())
+//! # }
+//! # struct Program;
+//! # impl Program { fn open(name: &str) -> i2sb::Result<Preset> { open(name) } }
+//!
+//! # fn main() -> i2sb::Result<()> {
+//! # use Program as Preset;
+//! let preset = Preset::open("jpeg-small")?;
+//! let restorer = Restorer::new(&preset, RestoreOptions::default())?;
+//!
+//! let (width, height) = (33, 17); // any size from 1×1 up
+//! let degraded = vec![0.25; 3 * width * height]; // planes R, G, B in [-1, 1]
+//! let restored = restorer.restore(&degraded, width, height, &Request::default(), &Cancel::default())?;
+//! assert_eq!(restored.len(), degraded.len());
+//!
+//! // Half way between input and result, on the same network:
+//! let half = restorer.with_options(RestoreOptions { strength: 0.5, ..RestoreOptions::default() })?;
+//! println!("{}", half.about()); // "jpeg-small-v1, 1 step, cpu, f32"
+//! # half.restore(&degraded, width, height, &Request::default(), &Cancel::default())?;
+//! # Ok(())
+//! # }
+//! ```
+
+mod options;
+mod sample;
+mod tiled;
+
+use std::sync::Arc;
+
+use candle_core::{Device, Tensor};
+
+pub use options::RestoreOptions;
+
+use crate::{
+    Cancel, Error, Result,
+    net::Network,
+    preset::{BridgeConfig, Preset, PresetConfig},
+    sampler::{self, Sampler},
+    schedule::{Schedule, ScheduleConfig},
+    tile::Window,
+};
+
+/// A network ready to restore pictures. Clones share the network; all methods may be called from
+/// several threads at once.
+#[derive(Clone)]
+pub struct Restorer {
+    model: Arc<Model>,
+    options: RestoreOptions,
+    sampler: Sampler,
+    pool: Option<Arc<rayon::ThreadPool>>,
+}
+
+/// What is the same for all pictures.
+struct Model {
+    network: Box<dyn Network>,
+    schedule: Schedule,
+    config: PresetConfig,
+    hash: String,
+    device: Device,
+}
+
+/// What belongs to one picture.
+#[derive(Clone, Copy, Default)]
+pub struct Request<'a> {
+    /// Number of the frame: noise differs from frame to frame, and is the same for equal numbers.
+    pub frame: u64,
+    /// Where to fill in, `(H, W)`: 1 in the hole, 0 where the picture is known (SPEC section 6).
+    pub mask: Option<&'a [f32]>,
+    /// Called after each tile with the share that is done, above 0 and at most 1.
+    pub progress: Option<&'a (dyn Fn(f32) + Sync)>,
+}
+
+impl Restorer {
+    /// Builds the preset's network on the device that `options` name.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] for a value out of range, [`Error::Device`] if the device cannot be used,
+    /// [`Error::File`] if the weights do not fit.
+    pub fn new(preset: &Preset, options: RestoreOptions) -> Result<Self> {
+        let device = options.device.open()?;
+        let network = preset.build(&device, options.precision)?;
+        Self::assemble(network, device, preset.config.clone(), preset.hash.clone(), options)
+    }
+
+    /// A restorer around a network that was built elsewhere, on `device`. Of `config`, all but its
+    /// `network` counts; [`Restorer::hash`] is empty.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] for a value out of range.
+    pub fn from_network(
+        network: Box<dyn Network>,
+        device: Device,
+        config: PresetConfig,
+        options: RestoreOptions,
+    ) -> Result<Self> {
+        Self::assemble(network, device, config, String::new(), options)
+    }
+
+    fn assemble(
+        network: Box<dyn Network>,
+        device: Device,
+        config: PresetConfig,
+        hash: String,
+        options: RestoreOptions,
+    ) -> Result<Self> {
+        let BridgeConfig { interval, beta_max, t0, t_end, .. } = config.bridge;
+        let schedule = Schedule::new(ScheduleConfig { interval, beta_max, t0, t_end })?;
+        let model = Arc::new(Model { network, schedule, config, hash, device });
+        Self::around(model, options)
+    }
+
+    fn around(model: Arc<Model>, options: RestoreOptions) -> Result<Self> {
+        options.check()?;
+        let preset = &model.config.sampling;
+        let nfe = options.nfe.unwrap_or(preset.nfe);
+        let name = options.sampler.as_deref().unwrap_or(&preset.sampler);
+        let sampler = sampler::build(name, &model.schedule, nfe, None)?;
+        if model.config.bridge.ot_ode && sampler::find(name)?.noisy {
+            return Err(Error::setting(
+                "sampler",
+                name,
+                "one without noise, as this network was trained (ot-ode)",
+            ));
+        }
+        let pool = match options.threads {
+            0 => None,
+            threads => {
+                let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
+                Some(Arc::new(pool.map_err(|error| Error::setting("threads", threads, error))?))
+            }
+        };
+        Ok(Self { model, options, sampler, pool })
+    }
+
+    /// The same network with other settings, without loading anything.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] for a value out of range, or if device or precision differ from those that
+    /// the network was built for.
+    pub fn with_options(&self, options: RestoreOptions) -> Result<Self> {
+        if options.device != self.options.device {
+            return Err(Error::setting(
+                "device",
+                options.device,
+                format!("{} as built", self.options.device),
+            ));
+        }
+        if options.precision != self.options.precision {
+            let (asked, built) = (options.precision.name(), self.options.precision.name());
+            return Err(Error::setting("precision", asked, format!("{built} as built")));
+        }
+        if options.threads == self.options.threads {
+            let pool = self.pool.clone();
+            let other = Self::around(self.model.clone(), RestoreOptions { threads: 0, ..options.clone() })?;
+            return Ok(Self { pool, options, ..other });
+        }
+        Self::around(self.model.clone(), options)
+    }
+
+    /// The settings.
+    pub fn options(&self) -> &RestoreOptions {
+        &self.options
+    }
+
+    /// The preset's configuration.
+    pub fn config(&self) -> &PresetConfig {
+        &self.model.config
+    }
+
+    /// SHA-256 of the weights, hexadecimal.
+    pub fn hash(&self) -> &str {
+        &self.model.hash
+    }
+
+    /// Network evaluations per picture.
+    pub fn nfe(&self) -> usize {
+        self.sampler.nfe()
+    }
+
+    /// The device in use, e.g. `cpu` or `cuda:0`.
+    pub fn device(&self) -> String {
+        match self.model.device.location() {
+            candle_core::DeviceLocation::Cpu => "cpu".into(),
+            candle_core::DeviceLocation::Cuda { gpu_id } => format!("cuda:{gpu_id}"),
+            candle_core::DeviceLocation::Metal { gpu_id } => format!("metal:{gpu_id}"),
+        }
+    }
+
+    /// Model, steps, device and precision in a few words.
+    pub fn about(&self) -> String {
+        let steps = if self.nfe() == 1 { "1 step".into() } else { format!("{} steps", self.nfe()) };
+        let (name, precision) = (&self.model.config.name, self.options.precision.name());
+        format!("{name}, {steps}, {}, {precision}", self.device())
+    }
+
+    /// How far, in pixels, a pixel of the result looks, all steps together; `None`: everywhere.
+    pub fn halo(&self) -> Option<usize> {
+        let stride = self.model.network.stride().max(1);
+        Some(self.model.network.halo()?.next_multiple_of(stride).saturating_mul(self.nfe()))
+    }
+
+    /// Multiply-accumulates of a picture of this size, halos of tiles not counted.
+    pub fn macs(&self, width: usize, height: usize) -> f64 {
+        let network = &self.model.network;
+        let stride = network.stride().max(1);
+        let (w, h) = (width.next_multiple_of(stride), height.next_multiple_of(stride));
+        network.macs_per_pixel(h, w) * (w * h * self.nfe()) as f64
+    }
+
+    /// Restores one picture.
+    ///
+    /// - `rgb`: planes, `(3, height, width)`, f32, nominal range [-1, 1].
+    ///
+    /// Returns planes of the same size. The range is nominal: values may lie a little outside of it,
+    /// as those of the input may.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] if `rgb` or the mask is not of this size or empty, [`Error::Cancelled`] within
+    /// one block of the network once `cancel` is set, [`Error::Tensor`] if the device fails.
+    pub fn restore(
+        &self,
+        rgb: &[f32],
+        width: usize,
+        height: usize,
+        request: &Request,
+        cancel: &Cancel,
+    ) -> Result<Vec<f32>> {
+        self.restore_part(rgb, width, height, &Window { rows: 0..height, cols: 0..width }, request, cancel)
+    }
+
+    /// Restores a window of a picture: exactly the pixels that [`Restorer::restore`] gives there, at
+    /// about the cost of the window and its [`Restorer::halo`].
+    ///
+    /// Returns planes `(3, rows, cols)` of the window.
+    ///
+    /// # Errors
+    /// As [`Restorer::restore`]; [`Error::Shape`] too if the window is empty or not in the picture.
+    pub fn restore_part(
+        &self,
+        rgb: &[f32],
+        width: usize,
+        height: usize,
+        window: &Window,
+        request: &Request,
+        cancel: &Cancel,
+    ) -> Result<Vec<f32>> {
+        check_size(rgb, width, height, window, request)?;
+        cancel.check()?;
+        let input = || Tensor::from_slice(rgb, (1, 3, height, width), &Device::Cpu);
+        if self.options.strength == 0.0 {
+            return values(&window.cut(&input()?)?);
+        }
+        let run = || -> Result<Vec<f32>> {
+            let input = input()?;
+            let restored = self.sample(&input, window, request, cancel)?;
+            let mut restored = values(&restored)?;
+            if self.options.strength < 1.0 {
+                let input = values(&window.cut(&input)?)?;
+                let strength = self.options.strength;
+                restored.iter_mut().zip(input).for_each(|(out, x)| *out = x + strength * (*out - x));
+            }
+            Ok(restored)
+        };
+        self.install(run)
+    }
+
+    /// Runs `work` on the threads that the network runs on.
+    pub fn install<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
+        match &self.pool {
+            Some(pool) => pool.install(work),
+            None => work(),
+        }
+    }
+}
+
+/// Planes as numbers on the CPU.
+fn values(x: &Tensor) -> Result<Vec<f32>> {
+    Ok(x.to_device(&Device::Cpu)?.flatten_all()?.to_vec1()?)
+}
+
+fn check_size(rgb: &[f32], width: usize, height: usize, window: &Window, request: &Request) -> Result<()> {
+    let pixels = width.checked_mul(height).filter(|&pixels| pixels > 0 && pixels <= MAX_PIXELS);
+    let Some(pixels) = pixels else {
+        return Err(Error::shape("picture", &[height, width], format!("1 to {MAX_PIXELS} pixels")));
+    };
+    if rgb.len() != 3 * pixels {
+        let expected = format!("3·{height}·{width} = {} values", 3 * pixels);
+        return Err(Error::shape("planes of the picture", &[rgb.len()], expected));
+    }
+    if let Some(mask) = request.mask.filter(|mask| mask.len() != pixels) {
+        return Err(Error::shape("mask", &[mask.len()], format!("{height}·{width} = {pixels} values")));
+    }
+    let Window { rows, cols } = window;
+    if rows.is_empty() || cols.is_empty() || rows.end > height || cols.end > width {
+        let found = [rows.start, rows.end, cols.start, cols.end];
+        return Err(Error::shape("window (rows, columns)", &found, format!("inside {height} × {width}")));
+    }
+    Ok(())
+}
+
+/// Largest picture: 2³⁰ pixels, 12 GiB of planes.
+const MAX_PIXELS: usize = 1 << 30;

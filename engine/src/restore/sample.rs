@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! From the input to the sampler's result, for the part of a frame that is asked for.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use candle_core::{Device, Tensor};
+
+use super::{Request, Restorer, tiled::TiledNetwork};
+use crate::{
+    Cancel, Result,
+    denoiser::BridgeDenoiser,
+    sampler::{Run, SeededNoise},
+    tile::{Plan, Window, pad_edges},
+};
+
+impl Restorer {
+    /// Runs the sampler on as much of `input`, `(1, 3, H, W)` on the CPU, as `window` depends on, and
+    /// returns the window of the result, `(1, 3, rows, cols)`.
+    pub(super) fn sample(
+        &self,
+        input: &Tensor,
+        window: &Window,
+        request: &Request,
+        cancel: &Cancel,
+    ) -> Result<Tensor> {
+        let model = &*self.model;
+        let stride = model.network.stride().max(1);
+        let (_, _, height, width) = input.dims4()?;
+        let (padded_height, padded_width) = (height.next_multiple_of(stride), width.next_multiple_of(stride));
+        let region = match self.halo() {
+            Some(halo) => window.grown(halo, stride, padded_height, padded_width),
+            None => Window { rows: 0..padded_height, cols: 0..padded_width },
+        };
+        let padded = |x: &Tensor| -> Result<Tensor> {
+            let x = region.cut(&pad_edges(x, padded_height, padded_width)?)?;
+            Ok(x.to_device(&model.device)?)
+        };
+        let x1 = padded(input)?;
+        let mask = |mask| padded(&Tensor::from_slice(mask, (1, 1, height, width), &Device::Cpu)?);
+        let mask = request.mask.map(mask).transpose()?;
+
+        let halo = model.network.halo();
+        let plan = Plan::new(region.rows.len(), region.cols.len(), stride, halo, self.options.tile)?;
+        let (total, done) = (plan.count() * self.nfe(), AtomicUsize::new(0));
+        let tick = || {
+            let done = done.fetch_add(1, Ordering::Relaxed) + 1;
+            if let Some(progress) = request.progress {
+                progress((done as f32 / total as f32).min(1.0));
+            }
+        };
+        let bridge = &model.config.bridge;
+        let denoiser = BridgeDenoiser {
+            network: &TiledNetwork { network: &*model.network, plan, tick: &tick },
+            schedule: &model.schedule,
+            clip: bridge.clip_denoise,
+            cond: bridge.cond_x1.then(|| x1.clone()),
+        };
+        let (seed, frames) = (self.options.seed, vec![request.frame]);
+        let run = Run {
+            schedule: &model.schedule,
+            denoiser: &denoiser,
+            x1: &x1,
+            mask: mask.as_ref(),
+            add_x1_noise: bridge.add_x1_noise,
+            noise: &SeededNoise { seed, frames, row: region.rows.start, col: region.cols.start },
+            cancel,
+        };
+        let restored = self.sampler.sample(&run, &mut |_| {})?;
+        window.relative_to(&region).cut(&restored)
+    }
+}

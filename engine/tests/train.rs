@@ -1,0 +1,118 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Training runs: resume to the bit, learn something, stop on a loss that is not finite.
+
+use std::path::{Path, PathBuf};
+
+use candle_core::Device;
+use i2sb::{
+    Cancel, Error,
+    ops::Precision,
+    train::{Trainer, dataset::Dataset, recipe::Recipe, state::State},
+};
+
+const RECIPE: &str = r#"
+name = "test"
+task = "jpeg"
+description = "A network too small to be of use."
+[sampling]
+sampler = "ot-ode"
+nfe = 1
+[bridge]
+beta_max = 0.3
+[network]
+family = "bridge"
+in_channels = 3
+unshuffle = 2
+widths = [16, 32]
+encoder = [1]
+middle = 1
+decoder = [1]
+time_features = 8
+[train]
+degrade = "jpeg:10"
+steps = 60
+batch = 8
+accumulate = 2
+lr = 2e-3
+warmup = 5
+endpoint_share = 0.9
+[train.crop]
+width = 32
+height = 32
+"#;
+
+fn pictures() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures/photo")
+}
+
+fn trainer(recipe: &str) -> Trainer {
+    let recipe = Recipe::parse(recipe, "recipe.toml").unwrap();
+    let report = |path: &Path, reason: &str| println!("skipped: {}: {reason}", path.display());
+    let data =
+        Dataset::open(&pictures(), None, &recipe.train.data, &Cancel::default(), report, |_, _| ()).unwrap();
+    Trainer::new(recipe, data, &Device::Cpu, Precision::F32).unwrap()
+}
+
+#[test]
+fn stopped_and_resumed_gives_the_same_bits() {
+    let cancel = Cancel::default();
+    let mut whole = trainer(RECIPE);
+    whole.run(7, &cancel, |_| ()).unwrap();
+
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("state.safetensors");
+    let mut first = trainer(RECIPE);
+    let stop = Cancel::default();
+    let outcome = first.run(7, &stop, |r| {
+        if r.step == 3 {
+            stop.cancel();
+        }
+    });
+    assert!(matches!(outcome, Err(Error::Cancelled)));
+    first.state.save(&path, RECIPE).unwrap();
+    let mut second = trainer(RECIPE);
+    second.state = State::load(&path, RECIPE, second.state.clone()).unwrap();
+    assert_eq!(second.state.step, 3);
+    assert_ne!(second.state, whole.state);
+    second.run(7, &cancel, |_| ()).unwrap();
+    assert!(second.state == whole.state, "the resumed run differs");
+
+    let other = State::load(&path, "another recipe", whole.state.clone()).unwrap_err().to_string();
+    assert!(other.contains("belongs to another recipe"), "{other}");
+}
+
+#[test]
+fn the_loss_falls() {
+    let mut losses = vec![];
+    trainer(RECIPE).run(60, &Cancel::default(), |r| losses.push(r.loss)).unwrap();
+    let mean = |l: &[f64]| l.iter().sum::<f64>() / l.len() as f64;
+    assert_eq!(losses.len(), 60);
+    let (early, late) = (mean(&losses[..10]), mean(&losses[50..]));
+    assert!(late < 0.97 * early, "{early} {late}");
+}
+
+#[test]
+fn a_loss_that_is_not_finite_keeps_the_last_good_state() {
+    let mut t = trainer(RECIPE);
+    t.run(2, &Cancel::default(), |_| ()).unwrap();
+    t.state.params[100] = f32::INFINITY;
+    let before = t.state.clone();
+    let error = t.run(5, &Cancel::default(), |_| ()).unwrap_err();
+    assert!(matches!(error, Error::NotFinite { .. }), "{error}");
+    assert_eq!((t.state.step, t.state.adam.steps), (before.step, before.adam.steps));
+}
+
+#[test]
+fn wrong_recipes_name_the_value_and_the_limit() {
+    let cases = [
+        ("steps = 60", "steps = 0", "train.steps is 0"),
+        ("lr = 2e-3", "lr = 3.0", "train.lr is 3"),
+        ("accumulate = 2", "accumulate = 3", "a divisor of train.batch"),
+        ("batch = 8", "batches = 8", "batches"),
+        ("widths = [16, 32]", "widths = [15, 32]", "multiples of 16"),
+    ];
+    for (from, to, says) in cases {
+        let error = Recipe::parse(&RECIPE.replace(from, to), "r.toml").unwrap_err().to_string();
+        assert!(error.contains(says), "{to}: {error}");
+    }
+}

@@ -1,0 +1,14 @@
+#!/bin/bash
+# SPDX-License-Identifier: MIT OR Apache-2.0
+# usage: build.sh CARGO SOURCE TARGET_DIR OUT     (called by meson.build)
+# Builds plugin and commands in one call of cargo and puts what is installed into OUT.
+set -euo pipefail
+cargo=$1 source=$2 target=$3 out=$4
+"$cargo" build --release --locked --manifest-path "$source/Cargo.toml" --target-dir "$target" \
+    -p i2sb -p gst-plugin-i2sb -p i2sb-pipelines
+cp "$target"/release/{libgsti2sb.so,i2sb,i2sb-run} "$out/"
+"$out/i2sb" completions bash >"$out/i2sb.bash"
+"$out/i2sb" completions zsh >"$out/_i2sb"
+"$out/i2sb" completions fish >"$out/i2sb.fish"
+rm -rf "$out/man"
+"$out/i2sb" man "$out/man"

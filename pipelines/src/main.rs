@@ -1,0 +1,96 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! `i2sb-run`: a recipe, an input and an output, and everything between.
+
+mod pictures;
+mod preview;
+mod progress;
+mod recipe;
+mod restore;
+mod video;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Context, Result, bail};
+use clap::Parser;
+
+use recipe::Recipe;
+
+/// Runs a recipe of `pipelines/` on a file or a folder of pictures.
+#[derive(Parser, Debug)]
+#[command(name = "i2sb-run", version, about)]
+pub struct Args {
+    /// The recipe: a pipeline.toml
+    #[arg(long, value_name = "FILE")]
+    recipe: PathBuf,
+    /// The video, or a folder of pictures
+    input: PathBuf,
+    /// The video to write, its ending names the container; or a folder for pictures
+    output: PathBuf,
+    /// Network: a short name or a path; without it, the embedded one
+    #[arg(long)]
+    model: Option<String>,
+    /// Network evaluations per frame; 0: as the model advises
+    #[arg(long, value_name = "N")]
+    steps: Option<u32>,
+    /// How much of the restoration is applied
+    #[arg(long, value_name = "0..1")]
+    strength: Option<f32>,
+    /// Show before and after in each frame
+    #[arg(long, value_parser = ["off", "split", "side"])]
+    compare: Option<String>,
+    /// Where the network runs: auto, cpu or cuda:N
+    #[arg(long)]
+    device: Option<String>,
+    /// Numbers the network multiplies with: auto, f32, f16 or bf16
+    #[arg(long)]
+    precision: Option<String>,
+}
+
+fn main() -> ExitCode {
+    match run(&Args::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("i2sb-run: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(args: &Args) -> Result<()> {
+    let recipe = Recipe::read(&args.recipe)?;
+    gst::init().context("GStreamer does not start")?;
+    find_plugin()?;
+    if !args.input.exists() {
+        bail!("{} does not exist", args.input.display());
+    }
+    if same_file(args) {
+        bail!("IN and OUT are the same; {} would be lost", args.input.display());
+    }
+    eprintln!("{}: {} -> {}", recipe.about, args.input.display(), args.output.display());
+    if args.input.is_dir() { pictures::run(args, &recipe) } else { video::run(args, &recipe) }
+}
+
+/// The plugin as GStreamer finds it, else the one beside this program in a build tree.
+fn find_plugin() -> Result<()> {
+    let beside = std::env::current_exe()
+        .ok()
+        .and_then(|exe| Some(exe.parent()?.join("libgsti2sb.so")))
+        .filter(|path| path.exists());
+    if let Some(path) = beside {
+        let plugin =
+            gst::Plugin::load_file(&path).with_context(|| format!("{} cannot be loaded", path.display()))?;
+        gst::Registry::get().add_plugin(&plugin)?;
+    }
+    if gst::ElementFactory::find("i2sbrestore").is_none() {
+        bail!(
+            "GStreamer has no element i2sbrestore; install the plugin or set GST_PLUGIN_PATH to its folder"
+        );
+    }
+    Ok(())
+}
+
+fn same_file(args: &Args) -> bool {
+    let (input, output) = (args.input.canonicalize(), args.output.canonicalize());
+    matches!((input, output), (Ok(input), Ok(output)) if input == output)
+}

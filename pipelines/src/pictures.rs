@@ -1,0 +1,118 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! A folder of compressed pictures: one pipeline, started for each picture.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use anyhow::{Context, Result, bail};
+use gst::prelude::*;
+
+use crate::Args;
+use crate::preview::Preview;
+use crate::progress;
+use crate::recipe::Recipe;
+use crate::restore;
+
+/// Restores every picture in the folder `args.input` into the folder `args.output`.
+pub fn run(args: &Args, recipe: &Recipe) -> Result<()> {
+    let files = files(args, recipe)?;
+    fs::create_dir_all(&args.output).with_context(|| args.output.display().to_string())?;
+    let restore = restore::element(args, recipe)?;
+    let preview = Preview::default();
+    preview.watch(&restore);
+    let line = Line::new(recipe, &restore)?;
+    let (started, bar) = (Instant::now(), progress::bar(Some(files.len() as u64)));
+    let mut failed = 0;
+    for (index, file) in files.iter().enumerate() {
+        // The last one taken is kept: that of the middle, or the first that succeeds.
+        if index <= files.len() / 2 {
+            preview.clear();
+        }
+        let stem = file.file_stem().unwrap_or_default();
+        let target = args.output.join(stem).with_extension(&recipe.pictures.suffix);
+        if let Err(error) = line.picture(file, &target) {
+            failed += 1;
+            bar.suspend(|| eprintln!("{}: {error:#}", file.display()));
+        }
+        bar.set_position(index as u64 + 1);
+        let speed = (index + 1) as f64 / started.elapsed().as_secs_f64().max(1e-3);
+        bar.set_message(format!("{} pictures, {speed:.2} pictures/s", index + 1));
+    }
+    bar.finish_and_clear();
+    let (good, seconds) = (files.len() - failed, started.elapsed().as_secs_f64());
+    println!("{}: {good} of {} pictures restored in {seconds:.1} s", args.output.display(), files.len());
+    let picture = preview.write(&args.output.join("pictures"))?;
+    line.stop();
+    if let Some(path) = picture {
+        println!("before and after: {}", path.display());
+    }
+    if failed > 0 {
+        bail!("{failed} of {} pictures could not be restored", files.len());
+    }
+    Ok(())
+}
+
+fn files(args: &Args, recipe: &Recipe) -> Result<Vec<PathBuf>> {
+    let wanted = |path: &PathBuf| {
+        let ending = path.extension().and_then(|e| e.to_str()).unwrap_or_default().to_lowercase();
+        recipe.pictures.extensions.contains(&ending)
+    };
+    let entries = fs::read_dir(&args.input).with_context(|| args.input.display().to_string())?;
+    let mut files: Vec<_> = entries.flatten().map(|entry| entry.path()).filter(wanted).collect();
+    files.sort();
+    if files.is_empty() {
+        bail!("{}: no picture ends in {}", args.input.display(), recipe.pictures.extensions.join(" or "));
+    }
+    Ok(files)
+}
+
+/// `filesrc ! decode ! i2sbrestore ! encode ! filesink`, started anew for every picture. Between
+/// pictures it is in READY, where the element keeps its loaded network.
+struct Line {
+    pipeline: gst::Pipeline,
+    source: gst::Element,
+    sink: gst::Element,
+}
+
+impl Line {
+    fn new(recipe: &Recipe, restore: &gst::Element) -> Result<Self> {
+        let pipeline = gst::Pipeline::new();
+        let make = |factory: &str| gst::ElementFactory::make(factory).build();
+        let (source, sink) = (make("filesrc")?, make("filesink")?);
+        let bin = |text: &str| gst::parse::bin_from_description(text, true).with_context(|| text.to_owned());
+        let (decode, encode) = (bin(&recipe.pictures.decode)?, bin(&recipe.pictures.encode)?);
+        let (convert, back) = (make("videoconvert")?, make("videoconvert")?);
+        let all = [&source, decode.upcast_ref(), &convert, restore, &back, encode.upcast_ref(), &sink];
+        pipeline.add_many(all)?;
+        gst::Element::link_many(all)?;
+        Ok(Self { pipeline, source, sink })
+    }
+
+    /// Restores one picture; writes beside the place and renames, so that no half picture is left.
+    fn picture(&self, file: &Path, target: &Path) -> Result<()> {
+        let part = target.with_extension("part");
+        let name = |path: &Path| path.to_str().map(str::to_owned).context("a file's name is not UTF-8");
+        self.source.set_property("location", name(file)?);
+        self.sink.set_property("location", name(&part)?);
+        let result = progress::wait(&self.pipeline, |_| {});
+        // The file is closed only in NULL; the restoring element stays in READY and loaded.
+        let stopped =
+            self.pipeline.set_state(gst::State::Ready).and_then(|_| self.sink.set_state(gst::State::Null));
+        if let Err(error) = result.and(stopped.map(drop).map_err(Into::into)) {
+            // What was written of it so far is no picture.
+            let _ = fs::remove_file(&part);
+            return Err(error);
+        }
+        if fs::metadata(&part)?.len() == 0 {
+            fs::remove_file(&part)?;
+            bail!("holds no picture that can be decoded");
+        }
+        fs::rename(&part, target).with_context(|| target.display().to_string())
+    }
+
+    fn stop(&self) {
+        // Only a pipeline that cannot be stopped fails here, and we are leaving.
+        let _ = self.pipeline.set_state(gst::State::Null);
+    }
+}

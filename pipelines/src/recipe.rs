@@ -1,0 +1,90 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! `pipeline.toml`: what a job is made of, as data.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use anyhow::{Context, Result, bail};
+use serde::Deserialize;
+
+/// A whole recipe. Unknown keys are errors.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Recipe {
+    /// One sentence, shown when the job starts.
+    pub about: String,
+    /// Properties of `i2sbrestore`.
+    #[serde(default)]
+    pub properties: BTreeMap<String, toml::Value>,
+    /// What file endings mean.
+    pub containers: Vec<Container>,
+    /// How folders of pictures are treated.
+    pub pictures: Pictures,
+}
+
+/// A container and the encoder it gets.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Container {
+    /// Endings of file names, lower case.
+    pub extensions: Vec<String>,
+    /// Factory of the muxer.
+    pub muxer: String,
+    /// Description of the encoder, raw video in, what the muxer takes out.
+    pub encoder: String,
+}
+
+/// How pictures are read and written.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Pictures {
+    /// Endings of the pictures that are read, lower case.
+    pub extensions: Vec<String>,
+    /// Description of the decoder.
+    pub decode: String,
+    /// Description of the encoder.
+    pub encode: String,
+    /// Ending of the pictures that are written.
+    pub suffix: String,
+}
+
+impl Recipe {
+    /// Reads a recipe.
+    pub fn read(path: &Path) -> Result<Self> {
+        let text = std::fs::read_to_string(path).with_context(|| path.display().to_string())?;
+        toml::from_str(&text).with_context(|| path.display().to_string())
+    }
+
+    /// The container that the ending of a file's name asks for.
+    pub fn container(&self, path: &Path) -> Result<&Container> {
+        let ending = path.extension().and_then(|e| e.to_str()).unwrap_or_default().to_lowercase();
+        match self.containers.iter().find(|container| container.extensions.contains(&ending)) {
+            Some(container) => Ok(container),
+            None => {
+                let known: Vec<_> =
+                    self.containers.iter().flat_map(|c| &c.extensions).map(String::as_str).collect();
+                bail!("{}: the ending must be one of {}", path.display(), known.join(", "))
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_recipe_of_this_folder_parses() {
+        let mut count = 0;
+        for entry in std::fs::read_dir(env!("CARGO_MANIFEST_DIR")).unwrap().flatten() {
+            let path = entry.path().join("pipeline.toml");
+            if path.exists() {
+                let recipe = Recipe::read(&path).unwrap();
+                assert!(recipe.container(Path::new("a/b.MKV")).is_ok());
+                assert!(recipe.container(Path::new("a/b.txt")).unwrap_err().to_string().contains("mkv"));
+                count += 1;
+            }
+        }
+        assert!(count > 0);
+    }
+}

@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The restoring element, as recipe and command line ask for it, and one line of what it did.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use gst::prelude::*;
+
+use crate::Args;
+use crate::recipe::Recipe;
+
+/// `i2sbrestore` with the recipe's properties and the user's above them.
+pub fn element(args: &Args, recipe: &Recipe) -> Result<gst::Element> {
+    let element = gst::ElementFactory::make("i2sbrestore").name("restore").build()?;
+    for (name, value) in &recipe.properties {
+        let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+        set(&element, name, &text)?;
+    }
+    let given = [
+        ("model", args.model.clone()),
+        ("steps", args.steps.map(|v| v.to_string())),
+        ("strength", args.strength.map(|v| v.to_string())),
+        ("compare", args.compare.clone()),
+        ("device", args.device.clone()),
+        ("precision", args.precision.clone()),
+    ];
+    for (name, value) in given {
+        if let Some(value) = value {
+            set(&element, name, &value)?;
+        }
+    }
+    Ok(element)
+}
+
+/// Sets a property from text, as gst-launch would; an unknown name or a bad value is an error.
+fn set(element: &gst::Element, name: &str, text: &str) -> Result<()> {
+    let spec = element.find_property(name).with_context(|| format!("i2sbrestore has no property {name}"))?;
+    let value = gst::glib::Value::deserialize_with_pspec(text, &spec)
+        .with_context(|| format!("{name} cannot be {text:?}"))?;
+    let value_in_range = !spec.clone().downcast_ref::<gst::glib::ParamSpecFloat>().is_some_and(|range| {
+        value.get::<f32>().is_ok_and(|v| !(range.minimum()..=range.maximum()).contains(&v))
+    });
+    anyhow::ensure!(value_in_range, "{name} cannot be {text}: {}", spec.blurb().unwrap_or_default());
+    element.set_property_from_value(name, &value);
+    Ok(())
+}
+
+/// What `stats` says, in one line.
+pub fn summary(element: &gst::Element, took: Duration) -> String {
+    let stats: gst::Structure = element.property("stats");
+    let count = |name: &str| stats.get::<u64>(name).unwrap_or_default();
+    let text = |name: &str| stats.get::<String>(name).unwrap_or_default();
+    let (frames, seconds) = (count("frames-out"), took.as_secs_f64());
+    let mut line = format!(
+        "{} restored of {frames} frames in {seconds:.1} s ({:.2} frames/s) with {} on {}",
+        count("restored"),
+        frames as f64 / seconds.max(1e-9),
+        text("model"),
+        text("device"),
+    );
+    for (name, word) in [("repeated", "repeated"), ("bypassed", "passed through"), ("failed", "failed")] {
+        if count(name) > 0 {
+            line += &format!(", {} {word}", count(name));
+        }
+    }
+    line
+}

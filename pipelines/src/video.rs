@@ -1,0 +1,173 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! A video file: its first video stream is restored, all else is copied.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+
+use anyhow::{Context, Result, bail};
+use gst::prelude::*;
+
+use crate::Args;
+use crate::preview::Preview;
+use crate::progress::{self, Meter};
+use crate::recipe::{Container, Recipe};
+use crate::restore;
+
+/// Most compressed data that may wait for slow video, in bytes per stream.
+const WAITING_BYTES: u32 = 512 << 20;
+
+/// Restores `args.input` into `args.output`.
+pub fn run(args: &Args, recipe: &Recipe) -> Result<()> {
+    let container = recipe.container(&args.output)?;
+    let restore = restore::element(args, recipe)?;
+    let (out, taken, preview) = (Meter::default(), Meter::default(), Preview::default());
+    let sink = restore.static_pad("sink").context("i2sbrestore has no sink pad")?;
+    out.watch(&restore.static_pad("src").context("i2sbrestore has no source pad")?);
+    taken.watch(&sink);
+    preview.watch(&restore);
+    let (pipeline, graph) = build(args, container, &restore)?;
+    aim(&preview, &pipeline, &sink);
+
+    let started = Instant::now();
+    progress::run(&pipeline, &out, &args.output)?;
+    let frames = out.frames();
+    if frames == 0 || frames != taken.frames() {
+        let _ = std::fs::remove_file(&args.output);
+        bail!("{}: {} frames of video went in, {frames} came out", args.input.display(), taken.frames());
+    }
+    let copied = graph.copied.lock().unwrap_or_else(PoisonError::into_inner).join(", ");
+    let copied = if copied.is_empty() { copied } else { format!("; copied: {copied}") };
+    println!("{}: {}{copied}", args.output.display(), restore::summary(&restore, started.elapsed()));
+    if let Some(path) = preview.write(&args.output)? {
+        println!("before and after: {}", path.display());
+    }
+    Ok(())
+}
+
+/// Takes the preview from the middle, as soon as the length is known.
+fn aim(preview: &Preview, pipeline: &gst::Pipeline, sink: &gst::Pad) {
+    let (preview, weak) = (preview.clone(), pipeline.downgrade());
+    sink.add_probe(gst::PadProbeType::EVENT_DOWNSTREAM, move |_, info| {
+        let segment = info.event().is_some_and(|event| event.type_() == gst::EventType::Segment);
+        let length = weak.upgrade().filter(|_| segment).and_then(|p| p.query_duration::<gst::ClockTime>());
+        if let Some(length) = length {
+            preview.aim(length / 2);
+        }
+        gst::PadProbeReturn::Ok
+    });
+}
+
+fn build(args: &Args, container: &Container, restore: &gst::Element) -> Result<(gst::Pipeline, Arc<Graph>)> {
+    let pipeline = gst::Pipeline::new();
+    let name =
+        |path: &std::path::Path| path.to_str().map(str::to_owned).context("a file's name is not UTF-8");
+    let source = gst::ElementFactory::make("filesrc").property("location", name(&args.input)?).build()?;
+    let parse = gst::ElementFactory::make("parsebin").build()?;
+    let muxer = gst::ElementFactory::make(&container.muxer).build()?;
+    let sink = gst::ElementFactory::make("filesink").property("location", name(&args.output)?).build()?;
+    pipeline.add_many([&source, &parse, &muxer, &sink])?;
+    source.link(&parse)?;
+    muxer.link(&sink)?;
+    let graph = Arc::new(Graph {
+        pipeline: pipeline.downgrade(),
+        muxer: muxer.downgrade(),
+        encoder: container.encoder.clone(),
+        restore: restore.clone(),
+        has_video: AtomicBool::new(false),
+        copied: Mutex::default(),
+    });
+    let added = graph.clone();
+    parse.connect_pad_added(move |parse, pad| {
+        if let Err(error) = added.stream(pad) {
+            gst::element_error!(parse, gst::StreamError::Failed, ("{error:#}"), ["{error:#}"]);
+        }
+    });
+    Ok((pipeline, graph))
+}
+
+/// What grows as streams are found.
+struct Graph {
+    pipeline: gst::glib::WeakRef<gst::Pipeline>,
+    muxer: gst::glib::WeakRef<gst::Element>,
+    encoder: String,
+    restore: gst::Element,
+    has_video: AtomicBool,
+    copied: Mutex<Vec<String>>,
+}
+
+impl Graph {
+    /// A parsed stream was found.
+    fn stream(self: &Arc<Self>, pad: &gst::Pad) -> Result<()> {
+        let caps = pad.current_caps().unwrap_or_else(|| pad.query_caps(None));
+        let media = caps.structure(0).context("a stream without caps")?.name().to_string();
+        let picture = media.starts_with("video/") || media.starts_with("image/");
+        if picture && !self.has_video.swap(true, Ordering::SeqCst) {
+            return self.video(pad, &caps).with_context(|| format!("the video stream ({media})"));
+        }
+        self.copy(pad, &caps).with_context(|| format!("a stream of {media}"))?;
+        self.copied.lock().unwrap_or_else(PoisonError::into_inner).push(media);
+        Ok(())
+    }
+
+    /// `queue ! decodebin ! videoconvert ! i2sbrestore ! videoconvert ! encoder ! muxer`.
+    fn video(self: &Arc<Self>, pad: &gst::Pad, caps: &gst::Caps) -> Result<()> {
+        let pipeline = self.pipeline.upgrade().context("the pipeline is gone")?;
+        let muxer = self.muxer.upgrade().context("the muxer is gone")?;
+        let make = |factory: &str| gst::ElementFactory::make(factory).build();
+        let (queue, decode) = (make("queue")?, make("decodebin")?);
+        let (convert, back) = (make("videoconvert")?, make("videoconvert")?);
+        let encoder = gst::parse::bin_from_description(&self.encoder, true).context(self.encoder.clone())?;
+        let interlaced = caps.structure(0).and_then(|s| s.get::<String>("interlace-mode").ok());
+        if interlaced.is_some_and(|mode| mode != "progressive")
+            && let Some(encoder) = encoder.by_name("encoder").filter(|e| e.has_property("interlaced"))
+        {
+            encoder.set_property("interlaced", true);
+        }
+        let encoder: gst::Element = encoder.upcast();
+        let all = [&queue, &decode, &convert, &self.restore, &back, &encoder];
+        pipeline.add_many(all)?;
+        queue.link(&decode)?;
+        gst::Element::link_many([&convert, &self.restore, &back, &encoder])?;
+        encoder.link(&muxer).context("the container cannot hold the encoder's output")?;
+        let target = convert.static_pad("sink").context("videoconvert has no sink pad")?;
+        decode.connect_pad_added(move |decode, pad| {
+            if !target.is_linked()
+                && let Err(error) = pad.link(&target)
+            {
+                gst::element_error!(
+                    decode,
+                    gst::StreamError::Decode,
+                    ("the decoder's output: {error}"),
+                    ["link"]
+                );
+            }
+        });
+        for element in all {
+            element.sync_state_with_parent()?;
+        }
+        pad.link(&queue.static_pad("sink").context("queue has no sink pad")?)?;
+        Ok(())
+    }
+
+    /// `queue ! muxer`, bit by bit.
+    fn copy(&self, pad: &gst::Pad, caps: &gst::Caps) -> Result<()> {
+        let pipeline = self.pipeline.upgrade().context("the pipeline is gone")?;
+        let muxer = self.muxer.upgrade().context("the muxer is gone")?;
+        let queue = gst::ElementFactory::make("queue")
+            .property("max-size-bytes", WAITING_BYTES)
+            .property("max-size-buffers", 0u32)
+            .property("max-size-time", 0u64)
+            .build()?;
+        pipeline.add(&queue)?;
+        let source = queue.static_pad("src").context("queue has no source pad")?;
+        let target = muxer.compatible_pad(&source, Some(caps)).with_context(|| {
+            let kind = muxer.factory().map(|factory| factory.name().to_string()).unwrap_or_default();
+            format!("{kind} cannot hold it; an output that ends in .mkv can hold nearly everything")
+        })?;
+        source.link(&target)?;
+        queue.sync_state_with_parent()?;
+        pad.link(&queue.static_pad("sink").context("queue has no sink pad")?)?;
+        Ok(())
+    }
+}

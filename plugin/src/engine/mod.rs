@@ -1,0 +1,125 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What restores pictures: the trait the element works against, and the threads that run it.
+
+pub mod real;
+pub mod reuse;
+pub mod worker;
+
+use std::sync::{LazyLock, Mutex};
+
+use i2sb::Cancel;
+
+/// A planar R'G'B' picture, f32 in [-1, 1]: three planes of `width·height`, red first.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Picture {
+    /// Width in pixels.
+    pub width: usize,
+    /// Height in rows.
+    pub height: usize,
+    /// `3·width·height` samples.
+    pub rgb: Vec<f32>,
+}
+
+/// What may change from frame to frame.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Knobs {
+    /// Network evaluations per frame; 0: as many as the preset says.
+    pub steps: u32,
+    /// Name of the sampler; empty: the preset's.
+    pub sampler: String,
+    /// Seed of the noise; the noise is the same for every frame, so that still parts stay still.
+    pub seed: u64,
+    /// Side of a tile in pixels; 0: chosen by the engine.
+    pub tile: u32,
+}
+
+/// Who an engine is, for `stats` and messages.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct About {
+    /// Name of the model.
+    pub model: String,
+    /// SHA-256 of the weights, in hexadecimal.
+    pub hash: String,
+    /// The device in use.
+    pub device: String,
+    /// The precision in use.
+    pub precision: String,
+}
+
+/// Why an engine could not restore a picture.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum EngineError {
+    /// The token was set: nobody wants the result.
+    #[error("cancelled")]
+    Cancelled,
+    /// The device has too little memory for this tile.
+    #[error("out of memory at a tile of {tile} pixels ({reason}); set a smaller tile-size")]
+    OutOfMemory {
+        /// Side of the tile that was tried; 0: the engine's choice.
+        tile: u32,
+        /// What the device said.
+        reason: String,
+    },
+    /// The engine panicked: a defect, not a setting.
+    #[error("the engine panicked: {0}; please report this with the model's name")]
+    Panicked(String),
+    /// The engine has ended, as a frame before this one told.
+    #[error("the engine has stopped")]
+    Stopped,
+    /// Everything else the engine can tell.
+    #[error(transparent)]
+    Failed(#[from] i2sb::Error),
+}
+
+/// A loaded network on its device. Lives on one thread of its own.
+pub trait Engine: Send {
+    /// Who it is.
+    fn about(&self) -> &About;
+
+    /// Runs once on a small picture, so that the first frame costs what every frame costs.
+    ///
+    /// # Errors
+    /// [`EngineError`] if the device cannot run the network.
+    fn warm_up(&mut self, cancel: &Cancel) -> Result<(), EngineError>;
+
+    /// Restores one picture; the result has its size.
+    ///
+    /// # Errors
+    /// [`EngineError`]; [`EngineError::Cancelled`] within one network block of `cancel`.
+    fn restore(&mut self, picture: &Picture, knobs: &Knobs, cancel: &Cancel) -> Result<Picture, EngineError>;
+
+    /// Restores what `changed` can reach and copies all else from `previous`; also returns how many
+    /// blocks were copied. `None` if this engine or its network cannot do parts.
+    ///
+    /// # Errors
+    /// As [`Engine::restore`].
+    fn restore_parts(
+        &mut self,
+        _picture: &Picture,
+        _previous: &Picture,
+        _changed: &reuse::Changed,
+        _knobs: &Knobs,
+        _cancel: &Cancel,
+    ) -> Result<Option<(Picture, usize)>, EngineError> {
+        Ok(None)
+    }
+}
+
+/// Makes an engine from what follows its prefix in the `model` property.
+pub type Factory = fn(&str) -> Result<Box<dyn Engine>, EngineError>;
+
+static FACTORIES: LazyLock<Mutex<Vec<(String, Factory)>>> = LazyLock::new(Mutex::default);
+
+/// Lets `model=PREFIX:…` name engines made by `factory`: the door for an application that brings
+/// its own, and for tests.
+pub fn provide(prefix: &str, factory: Factory) {
+    FACTORIES.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).push((prefix.to_owned(), factory));
+}
+
+/// The factory for this value of `model`, with the rest of the value.
+pub fn provided(model: &str) -> Option<(Factory, &str)> {
+    let (prefix, rest) = model.split_once(':')?;
+    let factories = FACTORIES.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    factories.iter().find(|(name, _)| name == prefix).map(|(_, factory)| (*factory, rest))
+}

@@ -1,0 +1,252 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! One thread per loaded engine, shared by all elements of the process that want the same one.
+
+use std::any::Any;
+use std::collections::HashMap;
+use std::ops::ControlFlow;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError, Weak, mpsc};
+
+use i2sb::Cancel;
+
+use super::{About, Engine, EngineError};
+
+/// Work for an engine; `Break` says that the engine is no longer sound.
+pub type Job = Box<dyn FnOnce(&mut dyn Engine) -> ControlFlow<()> + Send>;
+
+/// Makes the engine, on the engine's thread.
+pub type Loader = Box<dyn FnOnce() -> Result<Box<dyn Engine>, EngineError> + Send>;
+
+/// Told once about the end of loading: who was loaded, or why not.
+pub type Listener = Box<dyn FnOnce(Result<&About, &str>) + Send>;
+
+/// What makes two elements share an engine.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Key {
+    /// What was loaded: the hash of the weights, or the name of a provided engine.
+    pub model: String,
+    /// Device as in the property.
+    pub device: String,
+    /// Precision as in the property.
+    pub precision: String,
+}
+
+enum Progress {
+    Loading(Vec<Listener>),
+    Ready(About),
+    Failed(String),
+}
+
+/// A handle on an engine's thread; the thread ends after the last handle is gone.
+pub struct Worker {
+    jobs: mpsc::Sender<Job>,
+    progress: Arc<Mutex<Progress>>,
+    cancel: Cancel,
+}
+
+static WORKERS: LazyLock<Mutex<HashMap<Key, Weak<Worker>>>> = LazyLock::new(Mutex::default);
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Worker {
+    /// The sound worker for `key`, or a new one that runs `loader`.
+    ///
+    /// # Errors
+    /// The system's reason if no thread can be started.
+    pub fn shared(key: &Key, loader: Loader) -> std::io::Result<Arc<Self>> {
+        let mut workers = lock(&WORKERS);
+        workers.retain(|_, worker| worker.strong_count() > 0);
+        if let Some(worker) = workers.get(key).and_then(Weak::upgrade)
+            && !matches!(*lock(&worker.progress), Progress::Failed(_))
+        {
+            return Ok(worker);
+        }
+        let worker = Arc::new(Self::start(loader)?);
+        workers.insert(key.clone(), Arc::downgrade(&worker));
+        Ok(worker)
+    }
+
+    fn start(loader: Loader) -> std::io::Result<Self> {
+        let (jobs, queue) = mpsc::channel();
+        let progress = Arc::new(Mutex::new(Progress::Loading(Vec::new())));
+        let cancel = Cancel::default();
+        let (told, token) = (progress.clone(), cancel.clone());
+        std::thread::Builder::new()
+            .name("i2sb-engine".into())
+            .spawn(move || run(loader, &queue, &told, &token))?;
+        Ok(Self { jobs, progress, cancel })
+    }
+
+    /// Calls `listener` once loading has ended: at once if it has, else from the engine's thread.
+    pub fn when_loaded(&self, listener: Listener) {
+        let mut progress = lock(&self.progress);
+        let result = match &mut *progress {
+            Progress::Loading(listeners) => return listeners.push(listener),
+            Progress::Ready(about) => Ok(about.clone()),
+            Progress::Failed(reason) => Err(reason.clone()),
+        };
+        drop(progress);
+        listener(result.as_ref().map_err(String::as_str));
+    }
+
+    /// Who the engine is, once loaded.
+    pub fn about(&self) -> Option<About> {
+        match &*lock(&self.progress) {
+            Progress::Ready(about) => Some(about.clone()),
+            _ => None,
+        }
+    }
+
+    /// Whether loading has not ended yet.
+    pub fn is_loading(&self) -> bool {
+        matches!(*lock(&self.progress), Progress::Loading(_))
+    }
+
+    /// Queues work.
+    ///
+    /// # Errors
+    /// The work, if the engine has ended. Work that was queued before is dropped unrun.
+    pub fn submit(&self, job: Job) -> Result<(), Job> {
+        self.jobs.send(job).map_err(|refused| refused.0)
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        self.cancel.cancel();
+    }
+}
+
+fn run(loader: Loader, queue: &mpsc::Receiver<Job>, progress: &Mutex<Progress>, cancel: &Cancel) {
+    let load = || {
+        let mut engine = loader()?;
+        engine.warm_up(cancel)?;
+        Ok(engine)
+    };
+    let loaded = catch_unwind(AssertUnwindSafe(load)).unwrap_or_else(|panic| Err(panicked(&*panic)));
+    let mut engine = match loaded {
+        Ok(engine) => engine,
+        Err(error) => return conclude(progress, Progress::Failed(chain(&error))),
+    };
+    conclude(progress, Progress::Ready(engine.about().clone()));
+    for job in queue {
+        let done = catch_unwind(AssertUnwindSafe(|| job(engine.as_mut())));
+        if !matches!(done, Ok(ControlFlow::Continue(()))) {
+            // What a panic leaves behind is not to be trusted: the next start loads anew.
+            return conclude(progress, Progress::Failed("the engine panicked earlier".into()));
+        }
+    }
+}
+
+fn conclude(progress: &Mutex<Progress>, end: Progress) {
+    let result = match &end {
+        Progress::Ready(about) => Ok(about.clone()),
+        Progress::Failed(reason) => Err(reason.clone()),
+        Progress::Loading(_) => return,
+    };
+    let before = std::mem::replace(&mut *lock(progress), end);
+    if let Progress::Loading(listeners) = before {
+        for listener in listeners {
+            listener(result.as_ref().map_err(String::as_str));
+        }
+    }
+}
+
+/// The error for a caught panic.
+pub fn panicked(panic: &(dyn Any + Send)) -> EngineError {
+    let text = panic.downcast_ref::<&str>().copied().map(str::to_owned);
+    let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
+    EngineError::Panicked(text.unwrap_or_else(|| "no message".into()))
+}
+
+/// An error and all its causes on one line.
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(next) = cause {
+        let next_text = next.to_string();
+        if !text.contains(&next_text) {
+            text = format!("{text}: {next_text}");
+        }
+        cause = next.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Knobs, Picture};
+    use super::*;
+
+    struct Same(About);
+
+    impl Engine for Same {
+        fn about(&self) -> &About {
+            &self.0
+        }
+        fn warm_up(&mut self, _: &Cancel) -> Result<(), EngineError> {
+            Ok(())
+        }
+        fn restore(&mut self, picture: &Picture, _: &Knobs, _: &Cancel) -> Result<Picture, EngineError> {
+            Ok(picture.clone())
+        }
+    }
+
+    fn key(model: &str) -> Key {
+        Key { model: model.into(), device: String::new(), precision: String::new() }
+    }
+
+    fn same() -> Loader {
+        Box::new(|| Ok(Box::new(Same(About::default()))))
+    }
+
+    fn outcome(worker: &Worker) -> Result<About, String> {
+        let (tell, told) = mpsc::channel();
+        worker.when_loaded(Box::new(move |result| {
+            tell.send(result.cloned().map_err(str::to_owned)).unwrap();
+        }));
+        told.recv().unwrap()
+    }
+
+    #[test]
+    fn equal_keys_share_one_thread_until_the_last_is_gone() {
+        let a = Worker::shared(&key("share"), same()).unwrap();
+        let b = Worker::shared(&key("share"), Box::new(|| unreachable!("loaded twice"))).unwrap();
+        assert!(Arc::ptr_eq(&a, &b));
+        outcome(&a).unwrap();
+        drop((a, b));
+        let c = Worker::shared(&key("share"), Box::new(|| Err(EngineError::Stopped))).unwrap();
+        assert!(outcome(&c).is_err());
+    }
+
+    #[test]
+    fn a_failed_load_is_told_and_not_shared() {
+        let a = Worker::shared(&key("fail"), Box::new(|| panic!("no weights"))).unwrap();
+        assert!(outcome(&a).unwrap_err().contains("no weights"));
+        let b = Worker::shared(&key("fail"), same()).unwrap();
+        assert!(outcome(&b).is_ok());
+    }
+
+    #[test]
+    fn a_panicking_job_ends_the_engine_and_drops_what_waits() {
+        struct Tell(mpsc::Sender<()>);
+        impl Drop for Tell {
+            fn drop(&mut self) {
+                let _ = self.0.send(());
+            }
+        }
+        let worker = Worker::shared(&key("panic"), same()).unwrap();
+        outcome(&worker).unwrap();
+        let (tell, told) = mpsc::channel();
+        assert!(worker.submit(Box::new(|_| panic!("boom"))).is_ok());
+        let guard = Tell(tell);
+        drop(worker.submit(Box::new(move |_| {
+            let _keep = &guard;
+            unreachable!("runs after a panic")
+        })));
+        told.recv().unwrap();
+        assert!(outcome(&worker).is_err());
+    }
+}

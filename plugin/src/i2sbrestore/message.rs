@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What the bus is told: the one place where engine errors get a GStreamer domain.
+
+use gst::prelude::*;
+
+use super::I2sbRestore;
+use crate::engine::EngineError;
+use crate::engine::worker::chain;
+
+/// Code of the PROGRESS messages of loading and warm-up.
+pub const LOAD: &str = "model-load";
+
+/// Posts an ERROR for what the engine could not do.
+pub fn error(element: &I2sbRestore, what: &str, error: &EngineError) {
+    let (text, debug) = (format!("{what}: {error}"), chain(error));
+    match domain(error) {
+        Domain::Resource(kind) => gst::element_error!(element, kind, ("{text}"), ["{debug}"]),
+        Domain::Library(kind) => gst::element_error!(element, kind, ("{text}"), ["{debug}"]),
+        Domain::Stream(kind) => gst::element_error!(element, kind, ("{text}"), ["{debug}"]),
+    }
+}
+
+/// Posts a WARNING for what the engine could not do.
+pub fn warning(element: &I2sbRestore, what: &str, error: &EngineError) {
+    let (text, debug) = (format!("{what}: {error}"), chain(error));
+    match domain(error) {
+        Domain::Resource(kind) => gst::element_warning!(element, kind, ("{text}"), ["{debug}"]),
+        Domain::Library(kind) => gst::element_warning!(element, kind, ("{text}"), ["{debug}"]),
+        Domain::Stream(kind) => gst::element_warning!(element, kind, ("{text}"), ["{debug}"]),
+    }
+}
+
+/// Posts PROGRESS.
+pub fn progress(element: &I2sbRestore, kind: gst::ProgressType, text: &str) {
+    let message = gst::message::Progress::builder(kind, LOAD, text).src(element).build();
+    // Without a bus there is nobody to tell.
+    let _ = element.post_message(message);
+}
+
+enum Domain {
+    Resource(gst::ResourceError),
+    Library(gst::LibraryError),
+    Stream(gst::StreamError),
+}
+
+fn domain(error: &EngineError) -> Domain {
+    use i2sb::Error;
+    match error {
+        EngineError::OutOfMemory { .. } => Domain::Resource(gst::ResourceError::NoSpaceLeft),
+        EngineError::Panicked(_) | EngineError::Stopped | EngineError::Cancelled => {
+            Domain::Library(gst::LibraryError::Failed)
+        }
+        EngineError::Failed(error) => match error {
+            Error::Io { source, .. } => Domain::Resource(match source.kind() {
+                std::io::ErrorKind::NotFound => gst::ResourceError::NotFound,
+                std::io::ErrorKind::PermissionDenied => gst::ResourceError::NotAuthorized,
+                _ => gst::ResourceError::Read,
+            }),
+            Error::File { .. } => Domain::Resource(gst::ResourceError::Read),
+            Error::Device { .. } => Domain::Resource(gst::ResourceError::NotFound),
+            Error::Setting { name, .. } if *name == "model" => Domain::Resource(gst::ResourceError::NotFound),
+            Error::Setting { .. } => Domain::Library(gst::LibraryError::Settings),
+            Error::Shape { .. } | Error::NotFinite { .. } => Domain::Stream(gst::StreamError::Failed),
+            _ => Domain::Library(gst::LibraryError::Failed),
+        },
+    }
+}

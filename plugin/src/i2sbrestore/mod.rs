@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! `i2sbrestore`: restores every decoded frame with an Image-to-Image Schrödinger Bridge.
+//!
+//! ## Example
+//! ```text
+//! gst-launch-1.0 filesrc location=in.mp4 ! decodebin ! videoconvert ! i2sbrestore ! videoconvert \
+//!     ! x264enc ! mp4mux ! filesink location=out.mp4
+//! ```
+//!
+//! ## What comes out
+//! The caps, timestamps, flags and metas of what went in, every frame once and in order. The
+//! restoration is added to the samples as a difference, so what the network leaves alone, or
+//! `strength=0`, is equal bit by bit, in every format. Alpha is not touched.
+//!
+//! ## Threads
+//! The upstream thread decodes a frame to R'G'B' and queues it with the events and queries around
+//! it; one engine thread per model, device and precision in the process restores; the source pad's
+//! task adds the difference and pushes. At most `max-in-flight` frames are inside; after that,
+//! upstream waits. A flush, a seek or a state change waits for none of them: the engine's present
+//! work is cancelled and its late result refused.
+//!
+//! ## Latency
+//! Live pipelines are told the measured time per frame as minimum and the time of `max-in-flight`
+//! frames as maximum; they are told again when it grew, or shrank by more than a quarter. By
+//! default no frame is dropped for being late and QOS events end here; see `late-frames`.
+//!
+//! ## Interlaced video
+//! Each field is restored as a picture and the fields are woven again; see `interlaced`.
+
+mod caps;
+mod compare;
+mod control;
+mod frame;
+mod imp;
+mod message;
+mod order;
+mod settings;
+mod sink;
+mod source;
+mod src;
+mod stats;
+mod stream;
+mod tables;
+
+pub use caps::template;
+pub use settings::{Compare, Hdr, Interlaced, LateFrames, OnError, Settings};
+
+use gst::glib;
+use gst::prelude::*;
+
+glib::wrapper! {
+    /// The element.
+    pub struct I2sbRestore(ObjectSubclass<imp::I2sbRestore>)
+        @extends gst::Element, gst::Object, @implements gst::Preset;
+}
+
+/// Registers the element with rank NONE: it is never plugged unasked.
+///
+/// # Errors
+/// GStreamer's, if the name is taken.
+pub fn register(plugin: &gst::Plugin) -> Result<(), glib::BoolError> {
+    gst::Element::register(Some(plugin), "i2sbrestore", gst::Rank::NONE, I2sbRestore::static_type())
+}

@@ -1,0 +1,384 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Every property: name, default, range, unit, mutability; stated once, here.
+
+use std::time::Duration;
+
+use gst::glib;
+use gst::prelude::*;
+
+use super::tables::{PRECISION, SAMPLER};
+use crate::engine::Knobs;
+use crate::flow::queue::Limits;
+
+/// What happens to a frame that downstream will find too late.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, glib::Enum)]
+#[enum_type(name = "GstI2sbLateFrames")]
+pub enum LateFrames {
+    /// Lateness is ignored.
+    #[default]
+    #[enum_value(name = "Process: restore every frame, ignore QOS", nick = "process")]
+    Process,
+    /// Late frames go out as they came in.
+    #[enum_value(name = "Pass through: let late frames out unrestored", nick = "pass-through")]
+    PassThrough,
+    /// Late frames do not go out.
+    #[enum_value(name = "Drop: drop late frames and tell upstream", nick = "drop")]
+    Drop,
+}
+
+/// What happens to interlaced content.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, glib::Enum)]
+#[enum_type(name = "GstI2sbInterlaced")]
+pub enum Interlaced {
+    /// Each field is a picture.
+    #[default]
+    #[enum_value(name = "Fields: restore each field by itself and weave them again", nick = "fields")]
+    Fields,
+    /// The woven frame is a picture.
+    #[enum_value(name = "Frame: restore the woven frame as if it were progressive", nick = "frame")]
+    Frame,
+    /// Not restored.
+    #[enum_value(name = "Pass through: leave interlaced frames as they are", nick = "pass-through")]
+    PassThrough,
+    /// An error.
+    #[enum_value(name = "Error: stop with an error", nick = "error")]
+    Error,
+}
+
+/// What happens to content with an HDR transfer function.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, glib::Enum)]
+#[enum_type(name = "GstI2sbHdr")]
+pub enum Hdr {
+    /// Not restored, with one warning.
+    #[default]
+    #[enum_value(name = "Pass through: leave HDR video as it is, with one warning", nick = "pass-through")]
+    PassThrough,
+    /// Restored as if it were SDR, with one warning.
+    #[enum_value(name = "Process: restore it as if it were SDR, with one warning", nick = "process")]
+    Process,
+    /// An error.
+    #[enum_value(name = "Error: stop with an error", nick = "error")]
+    Error,
+}
+
+/// What happens when a frame cannot be restored.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, glib::Enum)]
+#[enum_type(name = "GstI2sbOnError")]
+pub enum OnError {
+    /// The stream ends with an error.
+    #[default]
+    #[enum_value(name = "Error: post an error and stop", nick = "error")]
+    Error,
+    /// The stream goes on unrestored.
+    #[enum_value(name = "Pass through: warn and let frames out unrestored", nick = "pass-through")]
+    PassThrough,
+}
+
+/// Before and after in one frame.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, glib::Enum)]
+#[enum_type(name = "GstI2sbCompare")]
+pub enum Compare {
+    /// The restored frame.
+    #[default]
+    #[enum_value(name = "Off: the restored frame", nick = "off")]
+    Off,
+    /// Left half before, right half after.
+    #[enum_value(name = "Split: left half before, right half after", nick = "split")]
+    Split,
+    /// The middle of the frame twice.
+    #[enum_value(name = "Side: the middle of the frame twice, before and after", nick = "side")]
+    Side,
+}
+
+/// What the user asked for.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Settings {
+    /// Short name or path; empty: the embedded network.
+    pub model: String,
+    /// `auto`, `cpu`, `cuda:N`.
+    pub device: String,
+    /// Name of a row of the engine's precisions; empty: the engine's choice.
+    pub precision: String,
+    /// What the engine needs per frame.
+    pub knobs: Knobs,
+    /// 0 … 1.
+    pub strength: f32,
+    /// Frames worked on together.
+    pub batch_size: u32,
+    /// Nanoseconds.
+    pub batch_timeout: u64,
+    /// Frames; 0: the batch and two more.
+    pub max_in_flight: u32,
+    /// See [`LateFrames`].
+    pub late_frames: LateFrames,
+    /// See [`Interlaced`].
+    pub interlaced: Interlaced,
+    /// See [`Hdr`].
+    pub hdr: Hdr,
+    /// See [`OnError`].
+    pub on_error: OnError,
+    /// Nanoseconds; -1: measured.
+    pub latency: i64,
+    /// See [`Compare`].
+    pub compare: Compare,
+    /// Whether frames are restored at all.
+    pub enabled: bool,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            model: String::new(),
+            device: "auto".into(),
+            precision: String::new(),
+            knobs: Knobs { steps: 0, sampler: String::new(), seed: 0, tile: 0 },
+            strength: 1.0,
+            batch_size: 1,
+            batch_timeout: 20_000_000,
+            max_in_flight: 0,
+            late_frames: LateFrames::default(),
+            interlaced: Interlaced::default(),
+            hdr: Hdr::default(),
+            on_error: OnError::default(),
+            latency: -1,
+            compare: Compare::default(),
+            enabled: true,
+        }
+    }
+}
+
+/// Frames beyond the batch that are held when `max-in-flight` is 0: one that is decoded while the
+/// engine works, one that is written back.
+const SPARE_FRAMES: usize = 2;
+/// Most frames a user may ask to be held.
+const MOST_FRAMES: u32 = 1024;
+
+impl Settings {
+    /// The queue these settings ask for.
+    pub fn limits(&self) -> Limits {
+        let batch_size = self.batch_size.max(1) as usize;
+        let max_in_flight = match self.max_in_flight {
+            0 => batch_size + SPARE_FRAMES,
+            some => some as usize,
+        };
+        Limits { max_in_flight, batch_size, batch_timeout: Duration::from_nanos(self.batch_timeout) }
+    }
+
+    /// Sets one property. The type has been checked by GObject. Whether the latency may have changed.
+    pub fn set(&mut self, name: &str, value: &glib::Value) -> bool {
+        fn of<'a, T: glib::value::FromValue<'a>>(value: &'a glib::Value) -> T {
+            value.get().expect("type checked upstream")
+        }
+        let text = |value: &glib::Value| of::<Option<String>>(value).unwrap_or_default();
+        let before = (self.latency, self.limits());
+        match name {
+            "model" => self.model = text(value),
+            "device" => self.device = text(value),
+            "precision" => self.precision = PRECISION.name_of(value).into(),
+            "steps" => self.knobs.steps = of(value),
+            "sampler" => self.knobs.sampler = SAMPLER.name_of(value).into(),
+            "seed" => self.knobs.seed = of(value),
+            "tile-size" => self.knobs.tile = of(value),
+            "strength" => self.strength = of(value),
+            "batch-size" => self.batch_size = of(value),
+            "batch-timeout" => self.batch_timeout = of(value),
+            "max-in-flight" => self.max_in_flight = of(value),
+            "late-frames" => self.late_frames = of(value),
+            "interlaced" => self.interlaced = of(value),
+            "hdr" => self.hdr = of(value),
+            "on-error" => self.on_error = of(value),
+            "latency" => self.latency = of(value),
+            "compare" => self.compare = of(value),
+            "enabled" => self.enabled = of(value),
+            _ => unimplemented!("property {name}"),
+        }
+        before != (self.latency, self.limits())
+    }
+
+    /// The value of one property.
+    pub fn get(&self, name: &str) -> glib::Value {
+        let text = |text: &String| Some(text).filter(|text| !text.is_empty()).to_value();
+        match name {
+            "model" => text(&self.model),
+            "device" => self.device.to_value(),
+            "precision" => PRECISION.value_of(&self.precision),
+            "steps" => self.knobs.steps.to_value(),
+            "sampler" => SAMPLER.value_of(&self.knobs.sampler),
+            "seed" => self.knobs.seed.to_value(),
+            "tile-size" => self.knobs.tile.to_value(),
+            "strength" => self.strength.to_value(),
+            "batch-size" => self.batch_size.to_value(),
+            "batch-timeout" => self.batch_timeout.to_value(),
+            "max-in-flight" => self.max_in_flight.to_value(),
+            "late-frames" => self.late_frames.to_value(),
+            "interlaced" => self.interlaced.to_value(),
+            "hdr" => self.hdr.to_value(),
+            "on-error" => self.on_error.to_value(),
+            "latency" => self.latency.to_value(),
+            "compare" => self.compare.to_value(),
+            "enabled" => self.enabled.to_value(),
+            _ => unimplemented!("property {name}"),
+        }
+    }
+}
+
+/// The properties as GObject sees them; defaults come from [`Settings::default`].
+pub fn properties() -> Vec<glib::ParamSpec> {
+    let d = Settings::default();
+    vec![
+        glib::ParamSpecString::builder("model")
+            .nick("Model")
+            .blurb(
+                "Network to restore with: a short name such as jpeg-small, searched in the documented directories, \
+                 a path or a file: URI of a preset's folder; nothing or empty means the embedded network",
+            )
+            .mutable_ready()
+            .build(),
+        glib::ParamSpecString::builder("device")
+            .nick("Device")
+            .blurb("Where the network runs: auto (CUDA if it is there, else the CPU), cpu, or cuda:N")
+            .default_value(Some(d.device.as_str()))
+            .mutable_ready()
+            .build(),
+        PRECISION.property(
+            "precision",
+            "Precision",
+            "Numbers that the network multiplies with; sums are always f32",
+            glib::ParamFlags::READWRITE | gst::PARAM_FLAG_MUTABLE_READY,
+        ),
+        glib::ParamSpecUInt::builder("steps")
+            .nick("Steps")
+            .blurb("Network evaluations per frame, each as costly as the first; 0 means as many as the model advises")
+            .maximum(1000)
+            .default_value(d.knobs.steps)
+            .mutable_playing()
+            .build(),
+        SAMPLER.property(
+            "sampler",
+            "Sampler",
+            "How the steps are taken",
+            glib::ParamFlags::READWRITE | gst::PARAM_FLAG_MUTABLE_PLAYING,
+        ),
+        glib::ParamSpecFloat::builder("strength")
+            .nick("Strength")
+            .blurb("How much of the restoration is applied: 0 gives the input bit by bit, 1 the whole")
+            .minimum(0.0)
+            .maximum(1.0)
+            .default_value(d.strength)
+            .controllable()
+            .mutable_playing()
+            .build(),
+        glib::ParamSpecUInt64::builder("seed")
+            .nick("Seed")
+            .blurb("Seed of the noise, for models and samplers that draw any; equal seeds give equal pictures")
+            .default_value(d.knobs.seed)
+            .mutable_playing()
+            .build(),
+        glib::ParamSpecUInt::builder("tile-size")
+            .nick("Tile size")
+            .blurb(
+                "Side in pixels of the tiles that a frame is restored in, which bounds memory and does not change \
+                 the picture; 0 means chosen by the engine",
+            )
+            .maximum(1 << 16)
+            .default_value(d.knobs.tile)
+            .mutable_playing()
+            .build(),
+        glib::ParamSpecUInt::builder("batch-size")
+            .nick("Batch size")
+            .blurb("Frames handed to the engine together; more than 1 adds latency and may help on a GPU")
+            .minimum(1)
+            .maximum(MOST_FRAMES)
+            .default_value(d.batch_size)
+            .mutable_ready()
+            .build(),
+        glib::ParamSpecUInt64::builder("batch-timeout")
+            .nick("Batch timeout")
+            .blurb("Longest time in nanoseconds that a frame waits for its batch to fill")
+            .default_value(d.batch_timeout)
+            .mutable_ready()
+            .build(),
+        glib::ParamSpecUInt::builder("max-in-flight")
+            .nick("Maximum in flight")
+            .blurb(
+                "Most frames inside the element, each taking 24 bytes per pixel; 0 means two more than batch-size",
+            )
+            .maximum(MOST_FRAMES)
+            .default_value(d.max_in_flight)
+            .mutable_ready()
+            .build(),
+        glib::ParamSpecEnum::builder_with_default("late-frames", d.late_frames)
+            .nick("Late frames")
+            .blurb("What to do with a frame that downstream reports it would show too late")
+            .mutable_playing()
+            .build(),
+        glib::ParamSpecEnum::builder_with_default("interlaced", d.interlaced)
+            .nick("Interlaced")
+            .blurb("What to do with interlaced content; mixed content is judged buffer by buffer")
+            .mutable_playing()
+            .build(),
+        glib::ParamSpecEnum::builder_with_default("hdr", d.hdr)
+            .nick("HDR")
+            .blurb("What to do with PQ and HLG content, which the networks were not trained for")
+            .mutable_playing()
+            .build(),
+        glib::ParamSpecEnum::builder_with_default("on-error", d.on_error)
+            .nick("On error")
+            .blurb("What to do when the model cannot be loaded or a frame cannot be restored")
+            .mutable_playing()
+            .build(),
+        glib::ParamSpecInt64::builder("latency")
+            .nick("Latency")
+            .blurb("Latency in nanoseconds that live pipelines are told; -1 means as measured")
+            .minimum(-1)
+            .default_value(d.latency)
+            .mutable_playing()
+            .build(),
+        glib::ParamSpecEnum::builder_with_default("compare", d.compare)
+            .nick("Compare")
+            .blurb("Show the input and the restoration in one frame")
+            .mutable_playing()
+            .build(),
+        glib::ParamSpecBoolean::builder("enabled")
+            .nick("Enabled")
+            .blurb("Restore frames; false lets them through untouched, without renegotiation")
+            .default_value(d.enabled)
+            .controllable()
+            .mutable_playing()
+            .build(),
+        glib::ParamSpecBoxed::builder::<gst::Structure>("stats")
+            .nick("Statistics")
+            .blurb(
+                "Counters and times: frames in, out, restored, bypassed, late, dropped, failed, repeated and retried, \
+                 tiles reused, ms per frame p50 and p95, model, hash, device and precision",
+            )
+            .read_only()
+            .build(),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn defaults_shown_are_defaults_used() {
+        gst::init().unwrap();
+        let settings = Settings::default();
+        for spec in properties().iter().filter(|spec| spec.name() != "stats") {
+            let (shown, used) = (spec.default_value(), settings.get(spec.name()));
+            assert_eq!(format!("{shown:?}"), format!("{used:?}"), "{}", spec.name());
+        }
+    }
+
+    #[test]
+    fn what_is_set_is_got() {
+        gst::init().unwrap();
+        let mut settings = Settings::default();
+        settings.set("strength", &0.25f32.to_value());
+        assert_eq!(settings.get("strength").get::<f32>().unwrap(), 0.25);
+        assert!(settings.set("latency", &5i64.to_value()));
+        settings.set("model", &None::<String>.to_value());
+        assert_eq!(settings.model, "");
+    }
+}

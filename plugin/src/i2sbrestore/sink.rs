@@ -1,0 +1,305 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The sink pad: frames are decoded and queued, with the events and queries between them.
+
+use std::sync::Arc;
+
+use gst::prelude::*;
+use gst::subclass::prelude::*;
+
+use super::caps::{Format, Scan};
+use super::frame::parts;
+use super::imp::{CAT, I2sbRestore, lock};
+use super::settings::{Compare, Hdr, Settings};
+use super::stream::{BatchKey, Held, Other, Outcome, PendingQuery, Work};
+use crate::engine::Picture;
+use crate::pixel::to_rgb;
+
+impl I2sbRestore {
+    /// A frame.
+    pub fn sink_chain(
+        &self,
+        _pad: &gst::Pad,
+        buffer: gst::Buffer,
+    ) -> Result<gst::FlowSuccess, gst::FlowError> {
+        let (format, segment) = {
+            let input = lock(&self.input);
+            (input.format.clone().ok_or(gst::FlowError::NotNegotiated)?, input.segment.clone())
+        };
+        if let Some(time) = segment.as_ref().and_then(|segment| segment.to_stream_time(buffer.pts())) {
+            // Fails only for properties without a binding.
+            let _ = self.obj().sync_values(time);
+        }
+        let settings = lock(&self.settings).clone();
+        self.wait_for_room()?;
+        gst::log!(CAT, imp = self, "frame {:?}", buffer.pts());
+        let work = match self.policy(&format, segment.as_ref(), &buffer, &settings)? {
+            None => None,
+            Some(scan) => {
+                let running_time = segment.as_ref().and_then(|segment| segment.to_running_time(buffer.pts()));
+                Some(self.decode(&format, &buffer, scan, &settings, running_time)?)
+            }
+        };
+        let mut state = self.stream.lock();
+        state.flow?;
+        state.counters.input += 1;
+        let dispatched = match work {
+            None => {
+                state.queue.push_done(None, Held { buffer, work: None }, Outcome::Bypassed);
+                None
+            }
+            Some(work) => {
+                let now = self.stream.now();
+                let key = BatchKey::of(&work);
+                state.queue.push(now, Some(key), Held { buffer, work: Some(work) });
+                Some(self.stream.dispatch(&mut state))
+            }
+        };
+        drop(state);
+        drop(dispatched);
+        self.stream.ring();
+        Ok(gst::FlowSuccess::Ok)
+    }
+
+    fn wait_for_room(&self) -> Result<(), gst::FlowError> {
+        let mut state = self.stream.lock();
+        loop {
+            state.flow?;
+            if state.eos {
+                return Err(gst::FlowError::Eos);
+            }
+            if state.queue.has_room() {
+                return Ok(());
+            }
+            state = self.stream.wait(state, None);
+        }
+    }
+
+    /// Whether this buffer is restored, and as what.
+    fn policy(
+        &self,
+        format: &Format,
+        segment: Option<&gst::FormattedSegment<gst::ClockTime>>,
+        buffer: &gst::BufferRef,
+        settings: &Settings,
+    ) -> Result<Option<Scan>, gst::FlowError> {
+        let nothing = settings.strength == 0.0 && settings.compare == Compare::Off;
+        let unseen = gst::BufferFlags::GAP | gst::BufferFlags::DECODE_ONLY;
+        if !settings.enabled || nothing || buffer.flags().intersects(unseen) || self.stream.lock().unloaded {
+            return Ok(None);
+        }
+        if let Some(segment) = segment {
+            let trick = gst::SegmentFlags::TRICKMODE
+                | gst::SegmentFlags::TRICKMODE_KEY_UNITS
+                | gst::SegmentFlags::TRICKMODE_FORWARD_PREDICTED;
+            let end = buffer.pts().zip(buffer.duration()).map(|(pts, duration)| pts + duration);
+            let outside =
+                buffer.pts().is_some() && segment.clip(buffer.pts(), end.or(buffer.pts())).is_none();
+            if segment.flags().intersects(trick) || outside {
+                return Ok(None);
+            }
+        }
+        if format.hdr && self.hdr(settings.hdr)? {
+            return Ok(None);
+        }
+        format.scan(buffer, settings.interlaced).map_err(|reason| {
+            gst::element_imp_error!(self, gst::StreamError::Format, ("{reason}"), ["interlaced=error"]);
+            gst::FlowError::Error
+        })
+    }
+
+    /// Whether HDR content passes through.
+    fn hdr(&self, policy: Hdr) -> Result<bool, gst::FlowError> {
+        let what = "PQ or HLG video, which the networks were not trained for";
+        if policy == Hdr::Error {
+            gst::element_imp_error!(
+                self,
+                gst::StreamError::Format,
+                ("{what}, and hdr=error forbids it; convert it to SDR before this element"),
+                ["hdr=error"]
+            );
+            return Err(gst::FlowError::Error);
+        }
+        if !std::mem::replace(&mut lock(&self.told).hdr, true) {
+            let done = match policy {
+                Hdr::PassThrough => "frames pass unrestored; set hdr=process to restore them nevertheless",
+                _ => "frames are restored as if they were SDR",
+            };
+            gst::element_imp_warning!(self, gst::StreamError::Format, ("{what}: {done}"), ["hdr"]);
+        }
+        Ok(policy == Hdr::PassThrough)
+    }
+
+    fn decode(
+        &self,
+        format: &Format,
+        buffer: &gst::BufferRef,
+        scan: Scan,
+        settings: &Settings,
+        running_time: Option<gst::ClockTime>,
+    ) -> Result<Work, gst::FlowError> {
+        let map = buffer.map_readable().map_err(|error| {
+            gst::element_imp_error!(
+                self,
+                gst::ResourceError::Read,
+                ("A frame's memory cannot be read"),
+                ["map: {error}"]
+            );
+            gst::FlowError::Error
+        })?;
+        let parts = parts(format, buffer, scan, map.len()).map_err(|error| {
+            gst::element_imp_error!(
+                self,
+                gst::StreamError::Format,
+                ("A buffer does not hold the frame its caps promise: {error}"),
+                ["upstream sent a wrong buffer or wrong caps"]
+            );
+            gst::FlowError::Error
+        })?;
+        let decode = |part: &super::frame::Part| {
+            let (width, height) = (part.view.width, part.view.height);
+            let mut rgb = vec![0.0; 3 * width * height];
+            to_rgb(&part.view, &part.color, &map, &mut rgb);
+            Arc::new(Picture { width, height, rgb })
+        };
+        let inputs = parts.iter().map(decode).collect();
+        let (knobs, strength, compare) = (settings.knobs.clone(), settings.strength, settings.compare);
+        Ok(Work { parts, inputs, knobs, strength, compare, running_time })
+    }
+
+    /// An event from upstream.
+    pub fn sink_event(&self, pad: &gst::Pad, event: gst::Event) -> bool {
+        gst::debug!(CAT, obj = pad, "{event:?}");
+        match event.view() {
+            gst::EventView::FlushStart(_) => {
+                // First free whoever waits here, then whoever waits downstream.
+                for dropped in self.stream.stop() {
+                    self.keep_sticky(dropped);
+                }
+                let result = self.srcpad.push_event(event);
+                // Stopped and not paused: a paused task would keep its function and leak the next one.
+                // Fails only when the pad is being deactivated, which stops the task itself.
+                let _ = self.srcpad.stop_task();
+                result
+            }
+            gst::EventView::FlushStop(_) => {
+                let result = self.srcpad.push_event(event);
+                lock(&self.input).segment = None;
+                self.restart();
+                result
+            }
+            gst::EventView::Caps(caps) => match self.set_caps(caps.caps()) {
+                true => self.enqueue(event),
+                false => false,
+            },
+            gst::EventView::Segment(segment) => {
+                match segment.segment().downcast_ref::<gst::ClockTime>() {
+                    Some(time) => lock(&self.input).segment = Some(time.clone()),
+                    None => {
+                        let format = segment.segment().format();
+                        gst::element_imp_error!(
+                            self,
+                            gst::StreamError::Format,
+                            ("Only segments in time can be played, not in {format:?}"),
+                            ["put a parser or a decoder before this element"]
+                        );
+                        return false;
+                    }
+                }
+                self.enqueue(event)
+            }
+            _ if event.is_serialized() => self.enqueue(event),
+            _ => self.srcpad.push_event(event),
+        }
+    }
+
+    /// What a flush must not lose: what is true of the stream and not of a moment of it.
+    fn keep_sticky(&self, dropped: Other) {
+        let Other::Event(event) = dropped else { return };
+        let of_moment = matches!(event.type_(), gst::EventType::Segment | gst::EventType::Eos);
+        if event.is_sticky() && !of_moment {
+            // Fails only if the pad is flushing already, which then has forgotten everything anyway.
+            let _ = self.srcpad.store_sticky_event(&event);
+        }
+    }
+
+    fn set_caps(&self, caps: &gst::CapsRef) -> bool {
+        match Format::parse(caps) {
+            Ok(format) => {
+                gst::info!(CAT, imp = self, "caps {caps:?}");
+                lock(&self.input).format = Some(Arc::new(format));
+                true
+            }
+            Err(reason) => {
+                gst::element_imp_error!(
+                    self,
+                    gst::CoreError::Negotiation,
+                    ("These caps cannot be restored: {reason}; put a videoconvert before this element"),
+                    ["{caps:?}"]
+                );
+                lock(&self.input).format = None;
+                false
+            }
+        }
+    }
+
+    /// Queues a serialized event behind what is there.
+    fn enqueue(&self, event: gst::Event) -> bool {
+        let type_ = event.type_();
+        let mut state = self.stream.lock();
+        match type_ {
+            gst::EventType::Eos => state.eos = true,
+            gst::EventType::StreamStart => state.eos = false,
+            _ => {}
+        }
+        if let Err(error) = state.flow {
+            let fatal = matches!(
+                error,
+                gst::FlowError::Error | gst::FlowError::NotLinked | gst::FlowError::NotNegotiated
+            );
+            drop(state);
+            if type_ == gst::EventType::Eos && fatal {
+                // No frame will come any more whose return could tell upstream.
+                self.post_flow_error(error);
+            }
+            return false;
+        }
+        state.queue.push_other(Other::Event(event));
+        // What waits for its batch to fill need not wait any longer.
+        let dispatched = self.stream.dispatch(&mut state);
+        drop(state);
+        drop(dispatched);
+        self.stream.ring();
+        true
+    }
+
+    /// A query from upstream: serialized ones keep their place between frames.
+    pub fn sink_query(&self, pad: &gst::Pad, query: &mut gst::QueryRef) -> bool {
+        if !query.is_serialized() {
+            return gst::Pad::query_default(pad, Some(&*self.obj()), query);
+        }
+        let enqueue = |pending: PendingQuery| {
+            let mut state = self.stream.lock();
+            if state.flow.is_err() {
+                return false;
+            }
+            state.queue.push_other(Other::Query(pending));
+            let dispatched = self.stream.dispatch(&mut state);
+            drop(state);
+            drop(dispatched);
+            self.stream.ring();
+            true
+        };
+        PendingQuery::ask(query, enqueue)
+    }
+
+    /// The sink pad starts or stops.
+    pub fn sink_activate(&self, mode: gst::PadMode, active: bool) -> Result<(), gst::LoggableError> {
+        if mode != gst::PadMode::Push {
+            return Err(gst::loggable_error!(CAT, "only push mode is possible"));
+        }
+        if !active {
+            drop(self.stream.stop());
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,58 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What the element has done, as the `stats` property tells it.
+
+use crate::engine::About;
+use crate::flow::latency::Estimator;
+
+/// Counters since READY→PAUSED.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Frames that came in.
+    pub input: u64,
+    /// Frames that went out.
+    pub output: u64,
+    /// Frames that went out restored.
+    pub restored: u64,
+    /// Frames that went out as they came, for a reason other than lateness or failure.
+    pub bypassed: u64,
+    /// Frames that were too late, passed through or dropped.
+    pub late: u64,
+    /// Frames that were not sent out.
+    pub dropped: u64,
+    /// Frames that could not be restored, or had samples that could not.
+    pub failed: u64,
+    /// Pictures equal to the one before, whose result was used again.
+    pub repeated: u64,
+    /// Blocks of pictures whose result was used again.
+    pub reused_blocks: u64,
+    /// Blocks of all pictures.
+    pub blocks: u64,
+    /// Pictures restored at the second attempt, with smaller tiles.
+    pub retried: u64,
+}
+
+/// The `stats` structure.
+pub fn structure(counters: &Counters, times: &Estimator, about: Option<&About>) -> gst::Structure {
+    let ms = |part| times.percentile(part).as_secs_f64() * 1e3;
+    let nobody = About::default();
+    let about = about.unwrap_or(&nobody);
+    gst::Structure::builder("application/x-i2sb-stats")
+        .field("frames-in", counters.input)
+        .field("frames-out", counters.output)
+        .field("restored", counters.restored)
+        .field("bypassed", counters.bypassed)
+        .field("late", counters.late)
+        .field("dropped", counters.dropped)
+        .field("failed", counters.failed)
+        .field("repeated", counters.repeated)
+        .field("tiles", counters.blocks)
+        .field("tiles-reused", counters.reused_blocks)
+        .field("retried", counters.retried)
+        .field("ms-per-frame-p50", ms(0.5))
+        .field("ms-per-frame-p95", ms(0.95))
+        .field("model", about.model.as_str())
+        .field("hash", about.hash.as_str())
+        .field("device", about.device.as_str())
+        .field("precision", about.precision.as_str())
+        .build()
+}

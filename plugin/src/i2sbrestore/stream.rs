@@ -1,0 +1,275 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What flows through the element, shared by the sink pad, the source pad's task and the engine.
+
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, mpsc};
+use std::time::{Duration, Instant};
+
+use i2sb::Cancel;
+
+use super::frame::Part;
+use super::settings::{Compare, LateFrames};
+use super::stats::Counters;
+use crate::engine::worker::{Job, Worker};
+use crate::engine::{About, EngineError, Knobs, Picture};
+use crate::flow::latency::Estimator;
+use crate::flow::queue::{Batch, Limits, Queue, Ticket};
+
+use super::order::{Last, Order};
+
+/// A buffer on its way, with what is to be done to it.
+pub struct Held {
+    /// The buffer as it came in; the restoration is added to it in place.
+    pub buffer: gst::Buffer,
+    /// `None`: it goes out as it is.
+    pub work: Option<Work>,
+}
+
+/// The decoded pictures of a buffer and the settings that were in force when it came.
+pub struct Work {
+    /// Where each picture is in the buffer.
+    pub parts: Vec<Part>,
+    /// The pictures: one frame or two fields.
+    pub inputs: Vec<Arc<Picture>>,
+    /// For the engine.
+    pub knobs: Knobs,
+    /// 0 … 1.
+    pub strength: f32,
+    /// What to show.
+    pub compare: Compare,
+    /// When it is to be shown.
+    pub running_time: Option<gst::ClockTime>,
+}
+
+/// What frames of one batch have in common.
+#[derive(Clone, Debug, PartialEq)]
+pub struct BatchKey {
+    sizes: Vec<(usize, usize)>,
+    knobs: Knobs,
+}
+
+impl BatchKey {
+    /// The key of a frame.
+    pub fn of(work: &Work) -> Self {
+        let sizes = work.inputs.iter().map(|picture| (picture.width, picture.height)).collect();
+        Self { sizes, knobs: work.knobs.clone() }
+    }
+}
+
+/// How a frame's time in the engine ended.
+pub enum Outcome {
+    /// One result per picture.
+    Restored(Vec<Arc<Picture>>),
+    /// It was not wanted.
+    Bypassed,
+    /// It was too late; dropped if so asked.
+    Late {
+        /// Whether the buffer must not go out.
+        drop: bool,
+    },
+    /// It went wrong.
+    Failed(EngineError),
+}
+
+/// What keeps its place between frames.
+pub enum Other {
+    /// A serialized event.
+    Event(gst::Event),
+    /// A serialized query; its sender waits.
+    Query(PendingQuery),
+}
+
+/// A query that waits in the queue while its sender's thread waits for the answer.
+pub struct PendingQuery {
+    query: std::ptr::NonNull<gst::QueryRef>,
+    answer: mpsc::SyncSender<bool>,
+}
+
+// SAFETY: the pointer is used only by the thread that took the query from the queue, and only while
+// the sender blocks in `PendingQuery::ask`, which ends when `answer` is used or dropped.
+unsafe impl Send for PendingQuery {}
+
+impl PendingQuery {
+    /// Has `enqueue` queue the query and waits for the answer; false if it was dropped unanswered.
+    pub fn ask(query: &mut gst::QueryRef, enqueue: impl FnOnce(Self) -> bool) -> bool {
+        let (answer, answered) = mpsc::sync_channel(1);
+        let pending = Self { query: std::ptr::NonNull::from(query), answer };
+        enqueue(pending) && answered.recv().unwrap_or(false)
+    }
+
+    /// Answers the query with `handle`.
+    pub fn answer(mut self, handle: impl FnOnce(&mut gst::QueryRef) -> bool) {
+        // SAFETY: the sender blocks until `self.answer` is used or dropped, so its `&mut` is alive
+        // and unused; `self` is the only holder of the pointer.
+        let query = unsafe { self.query.as_mut() };
+        let result = handle(query);
+        let _ = self.answer.send(result);
+    }
+}
+
+/// What [`Stream::dispatch`] leaves to its caller.
+#[must_use = "to be dropped after the lock"]
+pub struct Dispatched {
+    /// When to look again.
+    pub deadline: Option<Duration>,
+    /// Work that no engine took.
+    pub refused: Vec<Job>,
+}
+
+/// Everything behind the lock. The lock covers field access only.
+pub struct State {
+    /// Frames, events and queries in order.
+    pub queue: Queue<Held, Option<BatchKey>, Outcome, Other>,
+    /// What the source pad's last push returned; `Flushing` while stopped or flushing.
+    pub flow: Result<(), gst::FlowError>,
+    /// EOS has been queued.
+    pub eos: bool,
+    /// Stops the engine's work for the present frames.
+    pub cancel: Cancel,
+    /// The engine, from READY→PAUSED to PAUSED→READY.
+    pub worker: Option<Arc<Worker>>,
+    /// Who the engine is; kept after a stop, so that `stats` can still tell.
+    pub about: Option<About>,
+    /// Counts starts, so that news of an earlier load are not taken for this one's.
+    pub epoch: u64,
+    /// The load failed and `on-error=pass-through`.
+    pub unloaded: bool,
+    /// See `stats`.
+    pub counters: Counters,
+    /// See `stats` and LATENCY.
+    pub times: Estimator,
+    /// The announced latency is no longer true.
+    pub latency_stale: bool,
+    /// Policy for late frames.
+    pub late_frames: LateFrames,
+    /// Frames to be shown before this are late.
+    pub earliest: Option<gst::ClockTime>,
+    /// Downstream's proportion, for QOS messages.
+    pub proportion: f64,
+}
+
+/// The lock, and the bell that is rung at every change.
+pub struct Stream {
+    state: Mutex<State>,
+    bell: Condvar,
+    start: Instant,
+    /// What the engine did last for this element; only its thread uses it.
+    pub last: Mutex<Option<Last>>,
+}
+
+impl Stream {
+    /// A stream that is stopped.
+    pub fn new(limits: Limits) -> Self {
+        let state = State {
+            queue: Queue::new(limits),
+            flow: Err(gst::FlowError::Flushing),
+            eos: false,
+            cancel: Cancel::default(),
+            worker: None,
+            about: None,
+            epoch: 0,
+            unloaded: false,
+            counters: Counters::default(),
+            times: Estimator::default(),
+            latency_stale: false,
+            late_frames: LateFrames::default(),
+            earliest: None,
+            proportion: 1.0,
+        };
+        Self { state: Mutex::new(state), bell: Condvar::new(), start: Instant::now(), last: Mutex::new(None) }
+    }
+
+    /// Takes the lock. No panic happens under it, so a poisoned one is as good as any.
+    pub fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Wakes everyone who waits for a change.
+    pub fn ring(&self) {
+        self.bell.notify_all();
+    }
+
+    /// Waits for a change, at most until `deadline` (as [`Stream::now`] counts).
+    pub fn wait<'a>(
+        &self,
+        state: MutexGuard<'a, State>,
+        deadline: Option<Duration>,
+    ) -> MutexGuard<'a, State> {
+        match deadline {
+            None => self.bell.wait(state).unwrap_or_else(PoisonError::into_inner),
+            Some(deadline) => {
+                let left = deadline.saturating_sub(self.now());
+                self.bell.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0
+            }
+        }
+    }
+
+    /// Time since the stream was made.
+    pub fn now(&self) -> Duration {
+        self.start.elapsed()
+    }
+
+    /// Stops all: wakes every waiter, tells the engine, forgets what is queued. Returns what was
+    /// queued between the frames.
+    pub fn stop(&self) -> Vec<Other> {
+        let dropped = {
+            let mut state = self.lock();
+            state.flow = Err(gst::FlowError::Flushing);
+            state.cancel.cancel();
+            state.queue.flush()
+        };
+        self.ring();
+        // Outside of the lock: dropping a query wakes its sender, dropping an event may run anything.
+        dropped
+    }
+
+    /// Lets data flow again after [`Stream::stop`].
+    pub fn restart(&self) {
+        let mut state = self.lock();
+        state.flow = Ok(());
+        state.eos = false;
+        state.earliest = None;
+        state.cancel = Cancel::default();
+    }
+
+    /// Ends the flow with `error`, unless it has ended.
+    pub fn fail(&self, error: gst::FlowError) {
+        let dropped = {
+            let mut state = self.lock();
+            if state.flow.is_ok() {
+                state.flow = Err(error);
+            }
+            state.cancel.cancel();
+            state.queue.flush()
+        };
+        self.ring();
+        drop(dropped);
+    }
+
+    /// Hands every batch that is due to the engine. What an ended engine did not take must be
+    /// dropped after the lock: its frames fail by that.
+    pub fn dispatch(self: &Arc<Self>, state: &mut State) -> Dispatched {
+        let mut refused = Vec::new();
+        loop {
+            match state.queue.take_batch(self.now()) {
+                Batch::Empty => return Dispatched { deadline: None, refused },
+                Batch::At(deadline) => return Dispatched { deadline: Some(deadline), refused },
+                Batch::Ready(tickets) => {
+                    let orders: Vec<_> =
+                        tickets.into_iter().filter_map(|ticket| self.order(state, ticket)).collect();
+                    let job: Job = Box::new(move |engine| super::order::attend(orders, engine));
+                    refused.extend(match &state.worker {
+                        Some(worker) => worker.submit(job).err(),
+                        None => Some(job),
+                    });
+                }
+            }
+        }
+    }
+
+    fn order(self: &Arc<Self>, state: &mut State, ticket: Ticket) -> Option<Order> {
+        let cancel = state.cancel.clone();
+        let work = state.queue.payload(ticket)?.work.as_ref()?;
+        let (inputs, knobs) = (work.inputs.clone(), work.knobs.clone());
+        Some(Order::new(self.clone(), ticket, inputs, knobs, work.running_time, cancel))
+    }
+}

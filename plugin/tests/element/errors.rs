@@ -1,0 +1,250 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Bad input: one message that says what and what to do, and a pipeline that can be stopped.
+
+use gst::prelude::*;
+
+use crate::rig::{buffer, bus, bytes, count, flat, harness, i420, message, playing, pull};
+
+fn text(message: &gst::Message) -> (String, gst::glib::Error) {
+    match message.view() {
+        gst::MessageView::Error(error) => (error.error().message().to_owned(), error.error()),
+        gst::MessageView::Warning(warning) => (warning.error().message().to_owned(), warning.error()),
+        _ => unreachable!("asked for errors and warnings"),
+    }
+}
+
+/// Sets READY and returns the error that must come.
+fn refused(properties: &str) -> (String, gst::glib::Error) {
+    crate::null::init();
+    let element = gst::parse::launch(&format!("i2sbrestore {properties}")).unwrap();
+    let bus = gst::Bus::new();
+    element.set_bus(Some(&bus));
+    assert!(element.set_state(gst::State::Ready).is_err(), "{properties}");
+    let told = text(&message(&bus, gst::MessageType::Error));
+    assert!(bus.pop_filtered(&[gst::MessageType::Error]).is_none(), "one error only");
+    element.set_state(gst::State::Null).unwrap();
+    told
+}
+
+#[test]
+fn a_missing_model_names_every_place_that_was_searched() {
+    let (message, error) = refused("model=no-such-model");
+    assert_eq!(error.kind::<gst::ResourceError>(), Some(gst::ResourceError::NotFound), "{message}");
+    assert!(message.contains("no-such-model") && message.contains("/usr/share/i2sb/weights"), "{message}");
+}
+
+#[test]
+fn a_broken_model_names_the_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let preset = crate::preset::write(folder.path());
+    let weights = preset.join("model.safetensors");
+    let whole = std::fs::read(&weights).unwrap();
+    std::fs::write(&weights, &whole[..whole.len() / 2]).unwrap();
+    let (message, _) = refused(&format!("model={}", preset.display()));
+    assert!(message.contains("model.safetensors"), "{message}");
+}
+
+#[test]
+fn an_unknown_or_absent_device_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let preset = crate::preset::write(folder.path());
+    for device in ["vulkan", "cuda:77"] {
+        let (message, _) = refused(&format!("model={} device={device}", preset.display()));
+        assert!(message.contains(device) || message.contains("cuda"), "{device}: {message}");
+    }
+}
+
+#[test]
+fn a_buffer_shorter_than_its_caps_is_an_error_and_not_a_read_outside() {
+    let (mut h, _) = playing("model=null:identity");
+    let bus = bus(&h);
+    let short = gst::Buffer::from_mut_slice(vec![0u8; 100]);
+    assert_eq!(h.push(short), Err(gst::FlowError::Error));
+    let (message, error) = text(&message(&bus, gst::MessageType::Error));
+    assert!(error.is::<gst::StreamError>() && message.contains("100"), "{message}");
+}
+
+#[test]
+fn a_meta_that_points_outside_is_an_error() {
+    let (mut h, info) = playing("model=null:identity");
+    let bus = bus(&h);
+    let mut frame = buffer(&info, 0);
+    gst_video::VideoMeta::add_full(
+        frame.get_mut().unwrap(),
+        gst_video::VideoFrameFlags::empty(),
+        info.format(),
+        64,
+        48,
+        &[0, 3072, 1 << 40],
+        &[64, 32, 32],
+    )
+    .map(drop)
+    .unwrap_or_default();
+    if frame.meta::<gst_video::VideoMeta>().is_some() {
+        assert_eq!(h.push(frame), Err(gst::FlowError::Error));
+        message(&bus, gst::MessageType::Error);
+    }
+}
+
+#[test]
+fn a_panic_becomes_an_error_and_the_next_start_works() {
+    let (mut h, info) = playing("model=null:panic:1");
+    let bus = bus(&h);
+    h.push(buffer(&info, 0)).unwrap();
+    pull(&mut h);
+    let _ = h.push(buffer(&info, 1));
+    let (message, error) = text(&message(&bus, gst::MessageType::Error));
+    assert_eq!(error.kind::<gst::LibraryError>(), Some(gst::LibraryError::Failed), "{message}");
+    assert!(message.contains("on purpose"), "{message}");
+    // Upstream learns of it by the return of its next push.
+    while h.push(buffer(&info, 2)).is_ok() {}
+    let element = h.element().unwrap();
+    element.set_state(gst::State::Null).unwrap();
+    let (mut again, info) = playing("model=null:panic:1");
+    again.push(buffer(&info, 0)).unwrap();
+    pull(&mut again);
+}
+
+#[test]
+fn errors_may_pass_frames_through() {
+    let (mut h, info) = playing("model=null:panic:1 on-error=pass-through");
+    let bus = bus(&h);
+    for index in 0..4 {
+        let frame = buffer(&info, index);
+        let input = bytes(&frame);
+        h.push(frame).unwrap();
+        let out = pull(&mut h);
+        assert!(index == 0 || bytes(&out) == input);
+    }
+    assert_eq!(count(&h, "failed"), 3);
+    message(&bus, gst::MessageType::Warning);
+    assert!(bus.pop_filtered(&[gst::MessageType::Warning, gst::MessageType::Error]).is_none());
+}
+
+#[test]
+fn out_of_memory_is_tried_again_with_a_smaller_tile() {
+    let (mut h, info) = playing("model=null:oom:256");
+    h.push(buffer(&info, 0)).unwrap();
+    pull(&mut h);
+    assert_eq!(count(&h, "retried"), 1);
+    let (mut h, info) = playing("model=null:oom:16");
+    let bus = bus(&h);
+    let _ = h.push(buffer(&info, 0));
+    let (message, error) = text(&message(&bus, gst::MessageType::Error));
+    assert_eq!(error.kind::<gst::ResourceError>(), Some(gst::ResourceError::NoSpaceLeft), "{message}");
+    assert!(message.contains("tile-size"), "{message}");
+}
+
+#[test]
+fn samples_that_are_no_numbers_change_nothing() {
+    let (mut h, info) = playing("model=null:nan");
+    let bus = bus(&h);
+    let input = flat(&info, 100, 0);
+    let before = bytes(&input);
+    h.push(input).unwrap();
+    assert!(bytes(&pull(&mut h)) == before);
+    assert_eq!(count(&h, "failed"), 1);
+    message(&bus, gst::MessageType::Warning);
+}
+
+#[test]
+fn a_load_that_fails_wakes_who_waits() {
+    let (mut h, info) = playing("model=null:broken");
+    while h.push(buffer(&info, 0)).is_ok() {}
+    assert_eq!(h.push(buffer(&info, 0)), Err(gst::FlowError::Error));
+
+    crate::null::init();
+    let element = gst::parse::launch("i2sbrestore model=null:broken").unwrap();
+    let bus = gst::Bus::new();
+    element.set_bus(Some(&bus));
+    element.set_state(gst::State::Paused).unwrap();
+    let (message, _) = text(&message(&bus, gst::MessageType::Error));
+    assert!(message.contains("the file ends early"), "{message}");
+    element.set_state(gst::State::Null).unwrap();
+
+    let (mut h, info) = playing("model=null:broken on-error=pass-through");
+    let frame = buffer(&info, 0);
+    let input = bytes(&frame);
+    h.push(frame).unwrap();
+    assert!(bytes(&pull(&mut h)) == input);
+}
+
+#[test]
+fn loading_is_told_by_progress_and_can_be_stopped() {
+    crate::null::init();
+    let element = gst::parse::launch("i2sbrestore model=null:slow-load:300").unwrap();
+    let bus = gst::Bus::new();
+    element.set_bus(Some(&bus));
+    element.set_state(gst::State::Paused).unwrap();
+    let kind = |message: gst::Message| match message.view() {
+        gst::MessageView::Progress(progress) => progress.get().0,
+        _ => unreachable!("asked for progress"),
+    };
+    assert_eq!(kind(message(&bus, gst::MessageType::Progress)), gst::ProgressType::Start);
+    let start = std::time::Instant::now();
+    element.set_state(gst::State::Null).unwrap();
+    assert!(start.elapsed().as_millis() < 200);
+    assert_eq!(kind(message(&bus, gst::MessageType::Progress)), gst::ProgressType::Canceled);
+    element.set_state(gst::State::Paused).unwrap();
+    assert_eq!(kind(message(&bus, gst::MessageType::Progress)), gst::ProgressType::Start);
+    assert_eq!(kind(message(&bus, gst::MessageType::Progress)), gst::ProgressType::Complete);
+    element.set_state(gst::State::Null).unwrap();
+}
+
+#[test]
+fn downstream_errors_reach_upstream() {
+    let (mut h, info) = playing("model=null:identity");
+    let sink = h.element().unwrap().static_pad("src").unwrap().peer().unwrap();
+    sink.set_active(false).unwrap();
+    let mut result = Ok(gst::FlowSuccess::Ok);
+    for index in 0..50 {
+        result = h.push(buffer(&info, index));
+        if result.is_err() {
+            break;
+        }
+    }
+    assert_eq!(result, Err(gst::FlowError::Flushing));
+}
+
+#[test]
+fn caps_that_cannot_be_are_an_error() {
+    let mut h = harness("model=null:identity");
+    h.play();
+    let pad = h.element().unwrap().static_pad("sink").unwrap();
+    h.push_event(gst::event::StreamStart::new("s"));
+    let caps = gst::Caps::builder("video/x-raw").field("format", "I420").field("width", 16).build();
+    assert!(!pad.send_event(gst::event::Caps::new(&caps)));
+    assert!(!pad.query_accept_caps(&gst::Caps::new_empty_simple("audio/x-raw")));
+}
+
+#[test]
+fn properties_of_a_start_stay_while_running() {
+    let (h, _) = playing("model=null:identity");
+    let element = h.element().unwrap();
+    element.set_property("model", "null:add");
+    assert_eq!(element.property::<String>("model"), "null:identity");
+    element.set_property("batch-size", 3u32);
+    assert_eq!(element.property::<u32>("batch-size"), 1);
+    element.set_state(gst::State::Ready).unwrap();
+    element.set_property("model", "null:add");
+    assert_eq!(element.property::<String>("model"), "null:add");
+}
+
+#[test]
+fn a_seek_before_data_is_refused_and_harms_nothing() {
+    let mut h = harness("model=null:identity");
+    h.play();
+    let seek = gst::event::Seek::new(
+        1.0,
+        gst::SeekFlags::FLUSH,
+        gst::SeekType::Set,
+        gst::ClockTime::SECOND,
+        gst::SeekType::None,
+        gst::ClockTime::NONE,
+    );
+    h.push_upstream_event(seek);
+    let info = i420(64, 48);
+    h.set_src_caps(info.to_caps().unwrap());
+    h.push(buffer(&info, 0)).unwrap();
+    pull(&mut h);
+}
