@@ -53,7 +53,13 @@ const STAGES: &[Stage] = &[
         run: Run::Program(&["cargo", "test", "--release", "--workspace", "--no-run"], &[]),
     },
     Stage { name: "verify", run: Run::Verify },
-    Stage { name: "test", run: Run::Program(&["cargo", "test", "--release", "--workspace"], &[]) },
+    Stage {
+        name: "test",
+        run: Run::Program(
+            &["timeout", "--verbose", "2400", "cargo", "test", "--release", "--workspace"],
+            &[],
+        ),
+    },
 ];
 
 /// Fixtures for `verify`: the compact copy that the project carries, and the full set where the

@@ -4,7 +4,8 @@
 //! A degradation is named by a specification such as `jpeg:10`, `jpeg:5-95:420:unaligned` or
 //! `blur-gauss:0.5-2.0+jpeg:5-95`: a row of [`DEGRADATIONS`], its arguments after colons, several
 //! joined by `+` and applied from left to right. A number may be a range `low-high`, drawn anew for
-//! each picture.
+//! each picture; alternatives stand between bars, `jpeg:1-100|jpeg:30-95+jpeg:5-95|none`, and each
+//! picture meets one of them, all equally often.
 
 mod blur;
 mod blur_reference;
@@ -196,6 +197,18 @@ pub const DEGRADATIONS: &[Entry] = &[
 /// # Errors
 /// [`Error::Setting`] naming the part that is not understood and what would be.
 pub fn parse(spec: &str) -> Result<Box<dyn Degradation>> {
+    let mut ways = spec.split('|').map(parse_chain).collect::<Result<Vec<_>>>()?;
+    if ways.len() == 1 {
+        return Ok(ways.remove(0));
+    }
+    if ways.iter().any(|way| way.pairs().is_some()) {
+        return Err(Error::setting("degradation", spec, "`pairs` alone, without alternatives"));
+    }
+    Ok(Box::new(OneOf(ways)))
+}
+
+/// Reads what stands between two bars.
+fn parse_chain(spec: &str) -> Result<Box<dyn Degradation>> {
     let mut steps = Vec::new();
     for part in spec.split('+') {
         let mut arguments = Arguments::new(part);
@@ -241,6 +254,16 @@ impl Degradation for Chain {
 
     fn pairs(&self) -> Option<&Path> {
         self.0.first().and_then(|step| step.pairs())
+    }
+}
+
+/// Alternatives, one of which is drawn for each picture.
+struct OneOf(Vec<Box<dyn Degradation>>);
+
+impl Degradation for OneOf {
+    fn degrade(&self, x0: &[f32], width: usize, height: usize, rng: &mut Stream) -> Result<Degraded> {
+        let way = rng.below(self.0.len() as u64) as usize;
+        self.0[way].degrade(x0, width, height, rng)
     }
 }
 
@@ -319,7 +342,7 @@ mod tests {
         }
 
         #[test]
-        fn specifications_never_panic(spec in "[a-z0-9:.+-]{0,24}") {
+        fn specifications_never_panic(spec in "[a-z0-9:.+|-]{0,24}") {
             let _ = parse(&spec);
         }
     }
@@ -342,6 +365,8 @@ mod tests {
             ("jpeg:10+pairs:x", "first place"),
             ("pairs", "FOLDER"),
             ("none+", "one of none"),
+            ("none|", "one of none"),
+            ("none|pairs:x", "without alternatives"),
         ] {
             let err = parse(spec).err().unwrap_or_else(|| panic!("{spec} was taken")).to_string();
             assert!(err.contains(words), "{spec}: {err}");
@@ -358,6 +383,20 @@ mod tests {
         assert_eq!(chain.apply(&x0, 20, 12, &mut Stream::new(0, 0)).unwrap(), by_hand);
         let holes = parse("jpeg:50+inpaint-center").unwrap();
         assert_eq!(holes.degrade(&x0, 20, 12, rng).unwrap().mask.unwrap().iter().sum::<f32>(), 60.0);
+    }
+
+    #[test]
+    fn each_alternative_has_its_turn() {
+        let x0 = noisy(20, 12, 5);
+        let either = parse("none|jpeg:20").unwrap();
+        let spoiled = parse("jpeg:20").unwrap().apply(&x0, 20, 12, &mut Stream::new(0, 0)).unwrap();
+        let mut seen = [0, 0];
+        for i in 0..64 {
+            let x1 = either.apply(&x0, 20, 12, &mut Stream::new(1, i)).unwrap();
+            assert!(x1 == x0 || x1 == spoiled);
+            seen[usize::from(x1 == spoiled)] += 1;
+        }
+        assert!(seen.iter().all(|n| *n > 16), "{seen:?}");
     }
 
     #[test]

@@ -1,23 +1,27 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! From a clean and a degraded crop to what the network is shown and should say.
 
+use super::recipe::{Loss, TrainConfig};
 use crate::{net::bridge::Example, noise::Stream, preset::BridgeConfig, schedule::Schedule};
+
+/// Mean square of `x1 − x0`, range [-1, 1], below which [`Loss::Relative`] asks for no more care: a PSNR of 42 dB.
+const NEAR: f32 = 2.5e-4;
 
 /// Draws a step and makes the example at it.
 ///
-/// With chance `endpoint_share` it is the degraded end as the sampler starts from it, `x_n = x1`
+/// With the recipe's `endpoint_share` it is the degraded end as the sampler starts from it, `x_n = x1`
 /// with `n = N−1`; otherwise n is uniform and `x_n` is drawn from the bridge (SPEC 3.1). The target
 /// is `(x_n − x0)/σ_n` (SPEC section 4). `x0` and `x1` are planes of equal size.
 pub fn example(
     schedule: &Schedule,
     bridge: &BridgeConfig,
-    endpoint_share: f64,
+    config: &TrainConfig,
     x0: &[f32],
     x1: &[f32],
     draw: &mut Stream,
 ) -> Example {
     let last = schedule.interval() - 1;
-    let at_end = f64::from(draw.next_f32()) < endpoint_share;
+    let at_end = f64::from(draw.next_f32()) < config.endpoint_share;
     let n = if at_end { last } else { draw.below(schedule.interval() as u64) as usize };
     let cond = x1;
     let noisy: Vec<f32>;
@@ -35,9 +39,16 @@ pub fn example(
         if bridge.ot_ode { mean.collect() } else { mean.map(|m| m + s * draw.next_normal()).collect() }
     };
     let std = schedule.std_fwd[n];
-    let target = xt.iter().zip(x0).map(|(xt, x0)| (xt - x0) / std).collect();
+    let target: Vec<f32> = xt.iter().zip(x0).map(|(xt, x0)| (xt - x0) / std).collect();
+    let weight = match config.loss {
+        Loss::Plain => 1.0,
+        Loss::Relative => {
+            let square = target.iter().map(|v| f64::from(*v).powi(2)).sum::<f64>() / target.len() as f64;
+            1.0 / (square as f32 + NEAR / (std * std))
+        }
+    };
     if bridge.cond_x1 {
         xt.extend_from_slice(cond);
     }
-    Example { xt, target, noise_level: schedule.noise_levels[n], weight: 1.0 }
+    Example { xt, target, noise_level: schedule.noise_levels[n], weight }
 }

@@ -33,6 +33,7 @@ use crate::{
     },
     noise::Stream,
     ops::Precision,
+    preset::Preset,
     schedule::{Schedule, ScheduleConfig},
 };
 
@@ -71,7 +72,8 @@ impl Trainer {
     /// Prepares the first step.
     ///
     /// # Errors
-    /// [`Error::Setting`] for a recipe that cannot be trained on this device in this precision.
+    /// [`Error::Setting`] for a recipe that cannot be trained on this device in this precision;
+    /// what [`Preset::open`] returns for the preset that the run starts from.
     pub fn new(recipe: Recipe, data: Dataset, device: &Device, precision: Precision) -> Result<Self> {
         let NetworkConfig::Bridge(config) = &recipe.preset.network else {
             return Err(Error::setting("network.family", "adm", "bridge: the family that is trained here"));
@@ -88,7 +90,18 @@ impl Trainer {
         let degradation = degrade::parse(&recipe.train.degrade)?;
         let samples = Samples::new(data, degradation, recipe.train.crop.clone(), recipe.train.seed)?;
         let adam = AdamWConfig { weight_decay: recipe.train.weight_decay, ..AdamWConfig::default() };
-        let state = State::new(layout.init(recipe.train.seed), adam, recipe.train.ema_decay);
+        let params = match &recipe.train.init {
+            None => layout.init(recipe.train.seed),
+            Some(model) => {
+                let preset = Preset::open(model)?;
+                if preset.config.network != recipe.preset.network {
+                    let limit = "a preset with the recipe's own [network]";
+                    return Err(Error::setting("train.init", model, limit));
+                }
+                layout.gather(preset.weights())?
+            }
+        };
+        let state = State::new(params, adam, recipe.train.ema_decay);
         Ok(Self {
             grad: vec![0.0; layout.len()],
             learner: Learner::new(layout, device, precision)?,
@@ -136,7 +149,7 @@ impl Trainer {
             .zip(batch.x1.chunks_exact(batch.x1.len() / t.batch));
         let numbered = pairs.enumerate().map(|(i, (x0, x1))| {
             let mut draw = Stream::new(t.seed ^ BRIDGE_SEED, batch.first + i as u64);
-            example::example(&self.schedule, &self.recipe.preset.bridge, t.endpoint_share, x0, x1, &mut draw)
+            example::example(&self.schedule, &self.recipe.preset.bridge, t, x0, x1, &mut draw)
         });
         numbered.collect()
     }

@@ -43,6 +43,11 @@ pub struct TrainConfig {
     pub seed: u64,
     /// Steps from one evaluation, and one checkpoint, to the next.
     pub every: u64,
+    /// What is made small.
+    pub loss: Loss,
+    /// Preset whose weights the run starts from; nothing: weights as [`crate::net::bridge::Layout::init`] draws them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub init: Option<String>,
     /// Degradations of the evaluation.
     pub eval: Vec<String>,
 }
@@ -65,9 +70,22 @@ impl Default for TrainConfig {
             endpoint_share: 0.8,
             seed: 1,
             every: 1000,
+            loss: Loss::Plain,
+            init: None,
             eval: vec!["jpeg:10".into(), "jpeg:20".into(), "jpeg:40".into()],
         }
     }
+}
+
+/// How the squared errors of a batch are weighed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Loss {
+    /// All alike (SPEC section 4).
+    Plain,
+    /// Each example's relative to the error of doing nothing, so that slightly and badly degraded
+    /// pictures count alike: the plain loss hardly sees the harm done to a good picture.
+    Relative,
 }
 
 /// A whole recipe.
