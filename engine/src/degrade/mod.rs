@@ -9,6 +9,7 @@
 
 mod blur;
 mod blur_reference;
+mod compose;
 mod grain;
 mod inpaint;
 mod jpeg;
@@ -204,7 +205,7 @@ pub fn parse(spec: &str) -> Result<Box<dyn Degradation>> {
     if ways.iter().any(|way| way.pairs().is_some()) {
         return Err(Error::setting("degradation", spec, "`pairs` alone, without alternatives"));
     }
-    Ok(Box::new(OneOf(ways)))
+    Ok(Box::new(compose::OneOf(ways)))
 }
 
 /// Reads what stands between two bars.
@@ -224,7 +225,7 @@ fn parse_chain(spec: &str) -> Result<Box<dyn Degradation>> {
         }
         steps.push(step);
     }
-    if steps.len() == 1 { Ok(steps.remove(0)) } else { Ok(Box::new(Chain(steps))) }
+    if steps.len() == 1 { Ok(steps.remove(0)) } else { Ok(Box::new(compose::Chain(steps))) }
 }
 
 /// One name for two rows of the literature: with a number the real blur, else the reference's task.
@@ -232,38 +233,6 @@ fn blur_gauss(arguments: &mut Arguments) -> Result<Box<dyn Degradation>> {
     match arguments.peek() {
         None | Some("reference" | "ideal") => blur_reference::build_gauss(arguments),
         Some(_) => blur::build_gauss(arguments),
-    }
-}
-
-/// Several degradations, one after the other.
-struct Chain(Vec<Box<dyn Degradation>>);
-
-impl Degradation for Chain {
-    fn degrade(&self, x0: &[f32], width: usize, height: usize, rng: &mut Stream) -> Result<Degraded> {
-        let mut whole = Nothing.degrade(x0, width, height, rng)?;
-        for step in &self.0 {
-            let next = step.degrade(&whole.x1, width, height, rng)?;
-            whole.x1 = next.x1;
-            whole.mask = match (whole.mask, next.mask) {
-                (Some(a), Some(b)) => Some(a.iter().zip(&b).map(|(a, b)| a.max(*b)).collect()),
-                (a, b) => a.or(b),
-            };
-        }
-        Ok(whole)
-    }
-
-    fn pairs(&self) -> Option<&Path> {
-        self.0.first().and_then(|step| step.pairs())
-    }
-}
-
-/// Alternatives, one of which is drawn for each picture.
-struct OneOf(Vec<Box<dyn Degradation>>);
-
-impl Degradation for OneOf {
-    fn degrade(&self, x0: &[f32], width: usize, height: usize, rng: &mut Stream) -> Result<Degraded> {
-        let way = rng.below(self.0.len() as u64) as usize;
-        self.0[way].degrade(x0, width, height, rng)
     }
 }
 
