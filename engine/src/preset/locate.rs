@@ -57,7 +57,8 @@ impl SearchPath {
     /// version anywhere on the search path).
     ///
     /// # Errors
-    /// [`Error::Setting`] with the whole list of places that were searched.
+    /// [`Error::Setting`] with the whole list of places that were searched; [`Error::File`] for a
+    /// folder that is no preset's.
     pub fn find(&self, model: impl AsRef<Path>) -> Result<PathBuf> {
         let model = model.as_ref();
         if is_preset(model) {
@@ -72,6 +73,10 @@ impl SearchPath {
             if let Some((_, found)) = newest {
                 return Ok(found);
             }
+        }
+        if model.is_dir() {
+            let what = format!("holds no {}, so it is no preset's folder", super::CONFIG_FILE);
+            return Err(Error::file(model, what));
         }
         let places: Vec<String> = self.0.iter().map(|f| f.display().to_string()).collect();
         let limit = format!(

@@ -5,6 +5,7 @@
 //! 130 interrupted by Ctrl-C or SIGTERM.
 
 mod bench;
+mod closeup;
 mod convert;
 mod degrade;
 mod engine_args;

@@ -7,6 +7,7 @@ use i2sb::{
 };
 
 use super::table::Row;
+use crate::closeup::{enlarged, most_different};
 
 /// Edge of a crop, in pixels of the picture.
 const CROP: usize = 128;
@@ -32,8 +33,9 @@ impl Sheet {
         planes: [&[f32]; 3],
     ) -> i2sb::Result<()> {
         let size = (width.min(CROP), height.min(CROP));
-        let at = worst(planes[0], planes[1], (width, height), size);
-        let [original, degraded, restored] = planes.map(|planes| crop(planes, width, height, at, size));
+        let at = most_different(planes[0], planes[1], (width, height), size);
+        let [original, degraded, restored] =
+            planes.map(|planes| enlarged(planes, (width, height), at, size, ZOOM));
         let title = format!("{}   {:.2} dB -> {:.2} dB", row.image, row.before.psnr, row.after.psnr);
         self.strips.push((title, [original?, degraded?, restored?]));
         Ok(())
@@ -66,53 +68,15 @@ impl Sheet {
     }
 }
 
-/// Top left corner of the crop with the largest squared error, looked for in steps of half a crop.
-fn worst(a: &[f32], b: &[f32], (width, height): (usize, usize), size: (usize, usize)) -> (usize, usize) {
-    let plane = width * height;
-    let error = |(x, y): (usize, usize)| -> f64 {
-        let rows = (0..3).flat_map(|c| (y..y + size.1).map(move |row| c * plane + row * width + x));
-        let row = |at: usize| -> f32 {
-            a[at..at + size.0].iter().zip(&b[at..at + size.0]).map(|(a, b)| (a - b) * (a - b)).sum()
-        };
-        rows.map(|at| f64::from(row(at))).sum()
-    };
-    let steps = |side: usize, len: usize| {
-        (0..=(side - len).div_ceil(CROP / 2)).map(move |i| (i * CROP / 2).min(side - len))
-    };
-    let all = steps(height, size.1).flat_map(|y| steps(width, size.0).map(move |x| (x, y)));
-    all.map(|at| (error(at), at)).max_by(|a, b| a.0.total_cmp(&b.0)).map_or((0, 0), |(_, at)| at)
-}
-
-/// The crop, its pixels enlarged.
-fn crop(
-    planes: &[f32],
-    width: usize,
-    height: usize,
-    (x, y): (usize, usize),
-    size: (usize, usize),
-) -> i2sb::Result<Picture> {
-    let mut large = Vec::with_capacity(3 * size.0 * size.1 * ZOOM * ZOOM);
-    for plane in planes.chunks_exact(width * height) {
-        for row in 0..size.1 * ZOOM {
-            let line = &plane[(y + row / ZOOM) * width + x..][..size.0];
-            large.extend(line.iter().flat_map(|&v| [v; ZOOM]));
-        }
-    }
-    Picture::new(size.0 * ZOOM, size.1 * ZOOM, large)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::eval::table::Scores;
 
     #[test]
-    fn the_worst_crop_of_every_size_is_shown() {
+    fn a_crop_of_every_size_is_shown() {
         let (width, height) = (300, 200);
-        let a = vec![0.0; 3 * width * height];
-        let mut b = a.clone();
-        b[199 * width + 299] = 1.0;
-        assert_eq!(worst(&a, &b, (width, height), (128, 128)), (300 - 128, 200 - 128));
+        let (a, b) = (vec![0.0; 3 * width * height], vec![0.5; 3 * width * height]);
         let mut sheet = Sheet::default();
         let scores = Scores { psnr: 1.0, ssim: 1.0, lpips: None };
         let row = Row { image: "x".into(), before: scores, after: scores };
