@@ -180,6 +180,9 @@ mod tests {
     use super::super::{Knobs, Picture};
     use super::*;
 
+    /// Longest that a test waits for the engine's thread.
+    const LIMIT: std::time::Duration = std::time::Duration::from_secs(20);
+
     struct Same(About);
 
     impl Engine for Same {
@@ -207,7 +210,7 @@ mod tests {
         worker.when_loaded(Box::new(move |result| {
             tell.send(result.cloned().map_err(str::to_owned)).unwrap();
         }));
-        told.recv().unwrap()
+        told.recv_timeout(LIMIT).unwrap()
     }
 
     #[test]
@@ -246,7 +249,7 @@ mod tests {
             let _keep = &guard;
             unreachable!("runs after a panic")
         })));
-        told.recv().unwrap();
+        told.recv_timeout(LIMIT).unwrap();
         assert!(outcome(&worker).is_err());
     }
 }

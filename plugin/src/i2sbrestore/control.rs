@@ -20,11 +20,17 @@ impl I2sbRestore {
         let name = pspec.name();
         let running = self.obj().current_state() >= gst::State::Paused;
         if running && pspec.flags() & gst::PARAM_FLAG_MUTABLE_PLAYING != gst::PARAM_FLAG_MUTABLE_PLAYING {
-            gst::warning!(
-                CAT,
-                imp = self,
-                "{name} can be set up to READY only and stays as it is; stop first"
-            );
+            let now = lock(&self.settings).clone();
+            let mut wanted = now.clone();
+            wanted.set(name, value);
+            if wanted != now {
+                gst::element_imp_warning!(
+                    self,
+                    gst::LibraryError::Settings,
+                    ("{name} stays as it is while the element runs; set it in NULL or READY"),
+                    ["{name} was to become {value:?}"]
+                );
+            }
             return;
         }
         let (old, latency, late_frames) = {

@@ -42,22 +42,6 @@ fn a_partial_batch_leaves_after_its_timeout() {
 }
 
 #[test]
-fn a_flush_comes_back_at_once_and_the_stream_goes_on() {
-    let (mut h, info) = playing("model=null:slow:5000");
-    for index in 0..3 {
-        h.push(buffer(&info, index)).unwrap();
-    }
-    let start = Instant::now();
-    assert!(h.push_event(gst::event::FlushStart::new()));
-    assert!(h.push_event(gst::event::FlushStop::new(true)));
-    assert!(start.elapsed() < Duration::from_millis(500), "{:?}", start.elapsed());
-    h.element().unwrap().set_property("enabled", false);
-    h.push_event(gst::event::Segment::new(&gst::FormattedSegment::<gst::ClockTime>::new()));
-    h.push(buffer(&info, 7)).unwrap();
-    assert_eq!(pull(&mut h).pts(), Some(280 * gst::ClockTime::MSECOND));
-}
-
-#[test]
 fn stopping_in_the_middle_of_a_slow_frame_is_quick() {
     let (mut h, info) = playing("model=null:slow:5000");
     h.push(buffer(&info, 0)).unwrap();

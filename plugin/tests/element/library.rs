@@ -15,19 +15,19 @@ fn library() -> PathBuf {
 }
 
 /// A command that sees only this plugin and GStreamer's own, with a registry of its own.
-fn tool(name: &str, folder: &Path) -> Command {
+pub fn tool(name: &str, folder: &Path) -> Command {
     let plugins = folder.join("plugins");
     std::fs::create_dir_all(&plugins).unwrap();
     let link = plugins.join("libgsti2sb.so");
     if !link.exists() {
         std::os::unix::fs::symlink(library(), link).unwrap();
     }
-    let mut command = Command::new(name);
+    let mut command = crate::limit::command(name);
     command.env("GST_PLUGIN_PATH", &plugins).env("GST_REGISTRY", folder.join("registry.bin"));
     command
 }
 
-fn run(mut command: Command) -> String {
+pub fn run(mut command: Command) -> String {
     let output = command.output().expect("GStreamer's tools are installed");
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(output.status.success(), "{text}\n{}", String::from_utf8_lossy(&output.stderr));
@@ -68,7 +68,7 @@ fn gst_launch_restores_with_a_preset_from_a_folder() {
     let mut command = tool("gst-launch-1.0", folder.path());
     command.env("I2SB_MODEL_PATH", folder.path());
     command.args(["videotestsrc", "num-buffers=2", "!", "video/x-raw,width=33,height=17,format=v210", "!"]);
-    command.args(["i2sbrestore", "model=test-nano", "precision=bf16", "steps=2", "!", "fakesink"]);
+    command.args(["i2sbrestore", "model=test-nano", "precision=f32", "steps=2", "!", "fakesink"]);
     run(command);
 }
 

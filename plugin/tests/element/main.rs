@@ -2,13 +2,19 @@
 //! The element in GStreamer: one binary, one module per matter.
 
 mod behaviour;
+mod clips;
 mod content;
+mod cost;
+mod downstream;
 mod errors;
+mod flush;
 mod formats;
 mod library;
+mod limit;
 mod metas;
 mod null;
 mod pipelines;
+mod play;
 mod preset;
 mod rig;
 mod soak;

@@ -83,8 +83,9 @@ impl Engine for Null {
     }
 }
 
-/// Initialises GStreamer with this plugin and these engines, once.
+/// Initialises GStreamer with this plugin and these engines, once, and starts the test's clock.
 pub fn init() {
+    crate::limit::start();
     static ONCE: std::sync::Once = std::sync::Once::new();
     ONCE.call_once(|| {
         gst::init().expect("GStreamer starts");

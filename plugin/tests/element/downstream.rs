@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What downstream answers reaches upstream, and the bus where no return can tell.
+
+use gst::prelude::*;
+
+use crate::rig::{buffer, bus, count, message, playing};
+
+const ERRORS: [gst::FlowError; 5] = [
+    gst::FlowError::Error,
+    gst::FlowError::NotLinked,
+    gst::FlowError::NotNegotiated,
+    gst::FlowError::Eos,
+    gst::FlowError::Flushing,
+];
+
+/// Has downstream answer every frame with `error`.
+fn refuse(h: &gst_check::Harness, error: gst::FlowError) {
+    let pad = h.element().unwrap().static_pad("src").unwrap();
+    pad.add_probe(gst::PadProbeType::BUFFER, move |_, info| {
+        info.flow_res = Err(error);
+        info.data = None;
+        gst::PadProbeReturn::Handled
+    });
+}
+
+#[test]
+fn errors_reach_upstream_as_they_are() {
+    for error in ERRORS {
+        let (mut h, info) = playing("model=null:slow:5");
+        refuse(&h, error);
+        // The queue takes a few frames before the first answer is there.
+        let told = (0..50).find_map(|index| h.push(buffer(&info, index)).err());
+        assert_eq!(told, Some(error));
+        assert_eq!(h.push(buffer(&info, 50)), Err(error), "and stays");
+        // A flush makes a fresh start of it.
+        assert!(h.push_event(gst::event::FlushStart::new()));
+        assert!(h.push_event(gst::event::FlushStop::new(true)));
+        h.push_event(gst::event::Segment::new(&gst::FormattedSegment::<gst::ClockTime>::new()));
+        assert!(h.push(buffer(&info, 51)).is_ok());
+    }
+}
+
+#[test]
+fn after_eos_the_bus_is_told() {
+    for (error, posted) in ERRORS.into_iter().zip([false, true, true, false, false]) {
+        let (mut h, info) = playing("model=null:slow:100");
+        let bus = bus(&h);
+        refuse(&h, error);
+        h.push(buffer(&info, 0)).unwrap();
+        h.push_event(gst::event::Eos::new());
+        if posted {
+            message(&bus, gst::MessageType::Error);
+        }
+        // Until the frame has been refused.
+        let end = std::time::Instant::now() + std::time::Duration::from_secs(20);
+        while count(&h, "frames-out") == 0 && std::time::Instant::now() < end {
+            std::thread::sleep(std::time::Duration::from_millis(5));
+        }
+        std::thread::sleep(std::time::Duration::from_millis(20));
+        // Whoever answers `Error` has told the reason itself; the other two are no errors.
+        assert!(bus.pop_filtered(&[gst::MessageType::Error]).is_none(), "{error:?}");
+    }
+}
+
+#[test]
+fn eos_after_an_error_is_not_swallowed_in_silence() {
+    let (mut h, info) = playing("model=null:slow:5");
+    let bus = bus(&h);
+    refuse(&h, gst::FlowError::NotLinked);
+    while h.push(buffer(&info, 0)).is_ok() {}
+    assert!(!h.push_event(gst::event::Eos::new()));
+    message(&bus, gst::MessageType::Error);
+}
