@@ -25,5 +25,10 @@ if [ -f "$root/Cargo.toml" ]; then
     (cd "$root" && cargo build --release --quiet -p gst-plugin-i2sb -p i2sb-pipelines)
     exec "${CARGO_TARGET_DIR:-$root/target}/release/i2sb-run" --recipe "$recipe" "$@"
 fi
-command -v i2sb-run >/dev/null || { echo "i2sb-run is not installed: run 'ninja -C build install'" >&2; exit 1; }
-exec i2sb-run --recipe "$recipe" "$@"
+# Installed: the runner of the same prefix, else the one on PATH.
+runner=$here/../../../bin/i2sb-run
+[ -x "$runner" ] || runner=$(command -v i2sb-run) || {
+    echo "i2sb-run is not installed: run 'ninja -C build install'" >&2
+    exit 1
+}
+exec "$runner" --recipe "$recipe" "$@"

@@ -8,7 +8,7 @@ mod recipe;
 mod restore;
 mod video;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
@@ -71,13 +71,9 @@ fn run(args: &Args) -> Result<()> {
     if args.input.is_dir() { pictures::run(args, &recipe) } else { video::run(args, &recipe) }
 }
 
-/// The plugin as GStreamer finds it, else the one beside this program in a build tree.
+/// The plugin that was built or installed with this program, else the one that GStreamer finds.
 fn find_plugin() -> Result<()> {
-    let beside = std::env::current_exe()
-        .ok()
-        .and_then(|exe| Some(exe.parent()?.join("libgsti2sb.so")))
-        .filter(|path| path.exists());
-    if let Some(path) = beside {
+    if let Some(path) = std::env::current_exe().ok().and_then(|exe| own_plugin(&exe)) {
         let plugin =
             gst::Plugin::load_file(&path).with_context(|| format!("{} cannot be loaded", path.display()))?;
         gst::Registry::get().add_plugin(&plugin)?;
@@ -88,6 +84,19 @@ fn find_plugin() -> Result<()> {
         );
     }
     Ok(())
+}
+
+/// Beside the program in a build tree; `lib/…/gstreamer-1.0` beside its `bin` where it is installed.
+fn own_plugin(exe: &Path) -> Option<PathBuf> {
+    const NAME: &str = "libgsti2sb.so";
+    let folder = exe.parent()?;
+    let prefix = folder.parent()?;
+    let libs = ["lib", "lib64"].map(|name| prefix.join(name));
+    // Debian has a folder for each architecture below lib.
+    let below = libs.iter().filter_map(|lib| std::fs::read_dir(lib).ok()).flatten().flatten();
+    let places = libs.iter().cloned().chain(below.map(|entry| entry.path()));
+    let installed = places.map(|lib| lib.join("gstreamer-1.0").join(NAME));
+    std::iter::once(folder.join(NAME)).chain(installed).find(|path| path.exists())
 }
 
 fn same_file(args: &Args) -> bool {

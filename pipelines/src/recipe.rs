@@ -32,6 +32,8 @@ pub struct Container {
     pub muxer: String,
     /// Description of the encoder, raw video in, what the muxer takes out.
     pub encoder: String,
+    /// Caps that the encoder needs for pictures of odd width or height, where it refuses what it takes else.
+    pub odd: Option<String>,
 }
 
 /// How pictures are read and written.

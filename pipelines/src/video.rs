@@ -26,6 +26,9 @@ pub fn run(args: &Args, recipe: &Recipe) -> Result<()> {
     out.watch(&restore.static_pad("src").context("i2sbrestore has no source pad")?);
     taken.watch(&sink);
     preview.watch(&restore);
+    if let Some(folder) = args.output.parent() {
+        std::fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
+    }
     let (pipeline, graph) = build(args, container, &restore)?;
     aim(&preview, &pipeline, &sink);
 
@@ -73,6 +76,7 @@ fn build(args: &Args, container: &Container, restore: &gst::Element) -> Result<(
         pipeline: pipeline.downgrade(),
         muxer: muxer.downgrade(),
         encoder: container.encoder.clone(),
+        odd: container.odd.as_deref().map(str::parse).transpose().context("odd is no caps")?,
         restore: restore.clone(),
         has_video: AtomicBool::new(false),
         copied: Mutex::default(),
@@ -91,6 +95,7 @@ struct Graph {
     pipeline: gst::glib::WeakRef<gst::Pipeline>,
     muxer: gst::glib::WeakRef<gst::Element>,
     encoder: String,
+    odd: Option<gst::Caps>,
     restore: gst::Element,
     has_video: AtomicBool,
     copied: Mutex<Vec<String>>,
@@ -110,13 +115,13 @@ impl Graph {
         Ok(())
     }
 
-    /// `queue ! decodebin ! videoconvert ! i2sbrestore ! videoconvert ! encoder ! muxer`.
+    /// `queue ! decodebin ! videoconvert ! i2sbrestore ! videoconvert ! capsfilter ! encoder ! muxer`.
     fn video(self: &Arc<Self>, pad: &gst::Pad, caps: &gst::Caps) -> Result<()> {
         let pipeline = self.pipeline.upgrade().context("the pipeline is gone")?;
         let muxer = self.muxer.upgrade().context("the muxer is gone")?;
         let make = |factory: &str| gst::ElementFactory::make(factory).build();
         let (queue, decode) = (make("queue")?, make("decodebin")?);
-        let (convert, back) = (make("videoconvert")?, make("videoconvert")?);
+        let (convert, back, filter) = (make("videoconvert")?, make("videoconvert")?, make("capsfilter")?);
         let encoder = gst::parse::bin_from_description(&self.encoder, true).context(self.encoder.clone())?;
         let interlaced = caps.structure(0).and_then(|s| s.get::<String>("interlace-mode").ok());
         if interlaced.is_some_and(|mode| mode != "progressive")
@@ -125,13 +130,17 @@ impl Graph {
             encoder.set_property("interlaced", true);
         }
         let encoder: gst::Element = encoder.upcast();
-        let all = [&queue, &decode, &convert, &self.restore, &back, &encoder];
+        let all = [&queue, &decode, &convert, &self.restore, &back, &filter, &encoder];
         pipeline.add_many(all)?;
         queue.link(&decode)?;
-        gst::Element::link_many([&convert, &self.restore, &back, &encoder])?;
+        gst::Element::link_many([&convert, &self.restore, &back, &filter, &encoder])?;
         encoder.link(&muxer).context("the container cannot hold the encoder's output")?;
         let target = convert.static_pad("sink").context("videoconvert has no sink pad")?;
+        let (odd, filter) = (self.odd.clone(), filter.clone());
         decode.connect_pad_added(move |decode, pad| {
+            if let Some(odd) = odd.as_ref().filter(|_| is_odd(pad)) {
+                filter.set_property("caps", odd);
+            }
             if !target.is_linked()
                 && let Err(error) = pad.link(&target)
             {
@@ -170,4 +179,12 @@ impl Graph {
         pad.link(&queue.static_pad("sink").context("queue has no sink pad")?)?;
         Ok(())
     }
+}
+
+/// Whether the pictures at this pad have an odd width or height.
+fn is_odd(pad: &gst::Pad) -> bool {
+    let caps = pad.current_caps();
+    let picture = caps.as_ref().and_then(|caps| caps.structure(0));
+    picture
+        .is_some_and(|s| ["width", "height"].iter().any(|side| s.get::<i32>(*side).is_ok_and(|n| n % 2 != 0)))
 }

@@ -15,6 +15,13 @@ fn clip() -> PathBuf {
     Path::new(HERE).join("../tests/fixtures/clips/cockatoo.mp4")
 }
 
+/// A program that is killed if it takes too long.
+fn limited(program: &Path) -> Command {
+    let mut command = Command::new("timeout");
+    command.args(["--kill-after=10", "300"]).arg(program);
+    command
+}
+
 /// Runs the recipe with the plugin of this tree, which is built first if need be.
 fn run(args: &[&str]) -> Output {
     static BUILT: std::sync::Once = std::sync::Once::new();
@@ -26,7 +33,7 @@ fn run(args: &[&str]) -> Output {
     let exe = Path::new(env!("CARGO_BIN_EXE_i2sb-run"));
     let folder = exe.parent().expect("a program is in a folder");
     let recipe = Path::new(HERE).join("compressed-video/pipeline.toml");
-    let mut command = Command::new(exe);
+    let mut command = limited(exe);
     command.env("GST_PLUGIN_PATH", folder).arg("--recipe").arg(recipe).args(args);
     command.output().expect("i2sb-run runs")
 }
@@ -126,6 +133,28 @@ fn every_container_of_the_recipe_can_be_written() {
         let output = run(&[source.to_str().unwrap(), target.to_str().unwrap(), "--compare", "split"]);
         assert!(output.status.success(), "{ending}: {}", text(&output));
         assert!(text(&output).contains("10 restored of 10 frames"), "{ending}: {}", text(&output));
+    }
+}
+
+#[test]
+fn pictures_of_odd_width_and_height_find_an_encoder_everywhere() {
+    let folder = tempfile::tempdir().unwrap();
+    let source = folder.path().join("in.mkv");
+    let pipeline = gst_pipeline(&format!(
+        "videotestsrc num-buffers=3 ! video/x-raw,format=I420,width=65,height=47 ! jpegenc ! matroskamux \
+         ! filesink location={}",
+        source.display()
+    ));
+    pipeline.set_state(gst::State::Playing).unwrap();
+    pipeline.bus().unwrap().timed_pop_filtered(LIMIT, &[gst::MessageType::Eos]).expect("an end");
+    pipeline.set_state(gst::State::Null).unwrap();
+    for ending in ["mp4", "mov", "mkv", "ts", "avi", "webm", "ogv"] {
+        // Into a folder that is not there yet.
+        let target = folder.path().join(ending).join(format!("out.{ending}"));
+        let output = run(&[source.to_str().unwrap(), target.to_str().unwrap()]);
+        assert!(text(&output).contains("3 restored of 3 frames"), "{ending}: {}", text(&output));
+        let picture = image::open(format!("{}.before-after.png", target.display())).unwrap();
+        assert_eq!((picture.width(), picture.height()), (2 * 65 + 4, 47), "{ending}");
     }
 }
 

@@ -64,8 +64,8 @@ fn paths(line: &str) -> Vec<String> {
             word.ends_with('/') || word.rsplit('/').next().is_some_and(|name| name.contains('.'));
         word.contains('/') && word.chars().all(plain) && ends_like_one && !word.starts_with(['/', '.'])
     };
-    // `target/` and `build/` exist only after a build.
-    let made = |word: &&str| word.starts_with("target/") || word.starts_with("build/");
+    // `target/` and `build/` exist only after a build, `out/` after a run.
+    let made = |word: &&str| ["target/", "build/", "out/"].iter().any(|made| word.starts_with(made));
     quoted.filter(is_path).filter(|word| !made(word)).map(String::from).collect()
 }
 
