@@ -6,6 +6,7 @@
 
 mod amx;
 mod conv;
+mod conv_cpu;
 pub(crate) mod gemm;
 mod isa;
 mod lanes;

@@ -1,0 +1,139 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The convolution of `(B, H, W, C)` tensors on the CPU: candle's storage through the tap products
+//! of [`super::gemm`], bias added as each sum leaves.
+
+use candle_core::{CpuStorage, CustomOp1, DType, Layout, Shape, Tensor};
+use rayon::prelude::*;
+
+use super::{
+    Cpu,
+    gemm::{self, Run},
+    isa::Isa,
+    map::Map,
+    same3,
+};
+use crate::Result;
+
+/// Pixels computed before their results are handed on.
+const CHUNK: usize = 96;
+
+/// Weights of a 1×1 or 3×3 convolution with stride 1, packed once.
+#[derive(Debug, Clone)]
+pub(super) struct CpuConv {
+    packed: gemm::Packed,
+    bias: Vec<f32>,
+    kernel: usize,
+    cin: usize,
+    isa: Isa,
+}
+
+impl CpuConv {
+    /// True if these kernels compute such a convolution.
+    pub fn serves(kernel: usize, stride: usize) -> bool {
+        matches!(kernel, 1 | 3) && stride == 1
+    }
+
+    /// `weight`: `(out, in, k, k)`; `bias`: `(out)`; any float type, on the CPU.
+    pub fn new(weight: &Tensor, bias: Option<&Tensor>) -> Result<Self> {
+        let (cout, cin, kernel, _) = weight.dims4()?;
+        let flat = weight.to_dtype(DType::F32)?.permute((2, 3, 1, 0))?.flatten_all()?.to_vec1::<f32>()?;
+        let padded = padded(kernel, cin);
+        let mut packed = gemm::Packed::default();
+        if padded == cin {
+            packed.pack(cout, &flat);
+        } else {
+            let mut wide = vec![0.0; kernel * kernel * padded * cout];
+            for (to, from) in wide.chunks_exact_mut(padded * cout).zip(flat.chunks_exact(cin * cout)) {
+                to[..from.len()].copy_from_slice(from);
+            }
+            packed.pack(cout, &wide);
+        }
+        let bias = match bias {
+            Some(bias) => bias.to_dtype(DType::F32)?.to_vec1()?,
+            None => vec![0.0; cout],
+        };
+        Ok(Self { packed, bias, kernel, cin, isa: Cpu::detect().isa })
+    }
+
+    /// `x`: `(B, H, W, in)`, f32 → `(B, H, W, out)`.
+    pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        Ok(x.contiguous()?.apply_op1_no_bwd(self)?)
+    }
+
+    fn picture(&self, x: &[f32], (h, w): (usize, usize), out: &mut [f32]) {
+        // Enough pieces for all threads; a pixel's sum is one chain whatever the piece.
+        let share = h.div_ceil(rayon::current_num_threads());
+        let rows = CHUNK.div_ceil(w).min(share).max(1);
+        let pieces = out.par_chunks_mut(rows * w * self.bias.len()).enumerate();
+        if self.kernel == 1 {
+            let piece = rows * w * self.cin;
+            let pairs = pieces.zip(x.par_chunks(piece));
+            pairs.for_each_init(Vec::new, |scratch, ((_, out), x)| self.pixels(x, out, scratch));
+            return;
+        }
+        let mut map = Map::default();
+        map.reset(h, w, padded(self.kernel, self.cin));
+        for (y, row) in x.chunks_exact(w * self.cin).enumerate() {
+            let wide = map.c;
+            let pixels = map.row_mut(y).chunks_exact_mut(wide).zip(row.chunks_exact(self.cin));
+            pixels.for_each(|(to, from)| to[..from.len()].copy_from_slice(from));
+        }
+        pieces.for_each_init(Vec::new, |scratch, (i, out)| {
+            let first = i * rows;
+            let last = first + out.len() / (w * self.bias.len());
+            same3::forward(self.isa, &map, &self.packed, first..last, scratch, |y, x, sums| {
+                self.store(sums, &mut out[((y - first) * w + x) * self.bias.len()..]);
+            });
+        });
+    }
+
+    /// 1×1: pixels are independent of where they lie.
+    fn pixels(&self, x: &[f32], out: &mut [f32], scratch: &mut Vec<f32>) {
+        let cout = self.bias.len();
+        scratch.resize(CHUNK * self.packed.cout, 0.0);
+        for (x, out) in x.chunks(CHUNK * self.cin).zip(out.chunks_mut(CHUNK * cout)) {
+            let n = out.len() / cout;
+            let run = Run { x, start: 0, step: self.cin, taps: &[0], k: self.cin, n };
+            gemm::forward(self.isa, run, &self.packed, scratch);
+            self.store(&scratch[..n * self.packed.cout], out);
+        }
+    }
+
+    /// Sums of some pixels, padded channels and all, to where they belong.
+    fn store(&self, sums: &[f32], out: &mut [f32]) {
+        let cout = self.bias.len();
+        for (sums, out) in sums.chunks_exact(self.packed.cout).zip(out.chunks_exact_mut(cout)) {
+            out.iter_mut().zip(sums).zip(&self.bias).for_each(|((o, s), b)| *o = s + b);
+        }
+    }
+}
+
+/// Channels as the map holds them.
+fn padded(kernel: usize, cin: usize) -> usize {
+    if kernel == 1 { cin } else { cin.next_multiple_of(16) }
+}
+
+impl CustomOp1 for CpuConv {
+    fn name(&self) -> &'static str {
+        "i2sb-conv"
+    }
+
+    fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> candle_core::Result<(CpuStorage, Shape)> {
+        let (b, h, w, c) = layout.shape().dims4()?;
+        if c != self.cin {
+            candle_core::bail!("convolution of {c} channels, but the weights have {}", self.cin);
+        }
+        let Some((start, end)) = layout.contiguous_offsets() else {
+            candle_core::bail!("convolution of a tensor that is not contiguous");
+        };
+        let x = &x.as_slice::<f32>()?[start..end];
+        let cout = self.bias.len();
+        let mut out = vec![0.0; b * h * w * cout];
+        if !out.is_empty() {
+            for (x, out) in x.chunks_exact(h * w * c).zip(out.chunks_exact_mut(h * w * cout)) {
+                self.picture(x, (h, w), out);
+            }
+        }
+        Ok((CpuStorage::F32(out), Shape::from((b, h, w, cout))))
+    }
+}
