@@ -96,12 +96,24 @@ impl Picture {
         let path = path.as_ref();
         decode(path, limits).and_then(|decoded| from_decoded(decoded, path))
     }
+
+    /// [`Picture::load_within`] of a file already in memory; `path` is for messages.
+    ///
+    /// # Errors
+    /// [`Error::File`] as [`Picture::load`]; `limits.max_bytes` is the caller's to keep.
+    pub fn from_bytes(path: impl AsRef<Path>, bytes: &[u8], limits: Limits) -> Result<Self> {
+        let path = path.as_ref();
+        decode_bytes(path, bytes, limits).and_then(|decoded| from_decoded(decoded, path))
+    }
 }
 
 /// Reads and decodes `path`, turned upright.
 pub(crate) fn decode(path: &Path, limits: Limits) -> Result<Decoded> {
-    let bytes = read(path, limits.max_bytes)?;
-    let Some(kind) = READABLE.iter().find(|kind| (kind.matches)(&bytes)) else {
+    decode_bytes(path, &read(path, limits.max_bytes)?, limits)
+}
+
+fn decode_bytes(path: &Path, bytes: &[u8], limits: Limits) -> Result<Decoded> {
+    let Some(kind) = READABLE.iter().find(|kind| (kind.matches)(bytes)) else {
         let known: Vec<_> = READABLE.iter().map(|kind| kind.name).collect();
         let known = known.join(", ");
         // Told by name, for its files look right to the user.
@@ -114,7 +126,7 @@ pub(crate) fn decode(path: &Path, limits: Limits) -> Result<Decoded> {
         };
         return Err(Error::file(path, reason));
     };
-    (kind.decode)(&bytes, limits).map_err(|reason| Error::file(path, format!("{}: {reason}", kind.name)))
+    (kind.decode)(bytes, limits).map_err(|reason| Error::file(path, format!("{}: {reason}", kind.name)))
 }
 
 /// The whole file, if it has at most `max_bytes`.

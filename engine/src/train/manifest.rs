@@ -46,18 +46,24 @@ impl Manifest {
     pub fn read(folder: &Path) -> Result<Self> {
         let path = folder.join(MANIFEST);
         let text = std::fs::read_to_string(&path).map_err(Error::io(&path))?;
-        let mut lines = records(&text).into_iter();
+        Self::parse(&text, &path)
+    }
+
+    /// Reads the text of a table; `path` is for messages.
+    ///
+    /// # Errors
+    /// [`Error::File`] as [`Manifest::read`].
+    pub fn parse(text: &str, path: impl AsRef<Path>) -> Result<Self> {
+        let path = path.as_ref();
+        let mut lines = records(text).into_iter();
         let columns = lines.next().unwrap_or_default();
         let file = columns.iter().position(|c| c == "file");
-        let file = file.ok_or_else(|| Error::file(&path, "has no column `file`"))?;
+        let file = file.ok_or_else(|| Error::file(path, "has no column `file`"))?;
         let mut rows = HashMap::new();
         for (number, row) in lines.enumerate() {
             if row.len() != columns.len() {
                 let (found, line) = (row.len(), number + 2);
-                return Err(Error::file(
-                    &path,
-                    format!("row {line}: {found} columns, not {}", columns.len()),
-                ));
+                return Err(Error::file(path, format!("row {line}: {found} columns, not {}", columns.len())));
             }
             rows.insert(row[file].clone(), row);
         }
