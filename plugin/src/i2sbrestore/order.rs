@@ -72,16 +72,19 @@ impl Order {
     }
 
     fn restore(&self, engine: &mut dyn Engine, saved: &mut Saved) -> Result<Vec<Arc<Picture>>, EngineError> {
-        let mut last = self.stream.last.lock().unwrap_or_else(PoisonError::into_inner);
-        let before = last.take().filter(|last| last.knobs == self.knobs);
+        // Taken out, so that no lock is held while the engine works.
+        let last = self.stream.last.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let before = last.filter(|last| last.knobs == self.knobs);
         let mut outputs = Vec::with_capacity(self.inputs.len());
         for (index, input) in self.inputs.iter().enumerate() {
             let before =
                 before.as_ref().and_then(|last| Some((last.inputs.get(index)?, last.outputs.get(index)?)));
             outputs.push(self.picture(engine, input, before, saved)?);
         }
-        *last =
-            Some(Last { knobs: self.knobs.clone(), inputs: self.inputs.clone(), outputs: outputs.clone() });
+        let now = Last { knobs: self.knobs.clone(), inputs: self.inputs.clone(), outputs: outputs.clone() };
+        let mut last = self.stream.last.lock().unwrap_or_else(PoisonError::into_inner);
+        // A stop cancels and then forgets; asked under the lock, what ends later cannot come back.
+        *last = Some(now).filter(|_| !self.cancel.is_cancelled());
         Ok(outputs)
     }
 

@@ -150,6 +150,8 @@ impl Default for Settings {
 /// Frames beyond the batch that are held when `max-in-flight` is 0: one that is decoded while the
 /// engine works, one that is written back.
 const SPARE_FRAMES: usize = 2;
+/// A bridge of the usual thousand noise levels has room for one step less.
+const MOST_STEPS: u32 = 999;
 /// Most frames a user may ask to be held.
 const MOST_FRAMES: u32 = 1024;
 
@@ -249,7 +251,7 @@ pub fn properties() -> Vec<glib::ParamSpec> {
         glib::ParamSpecUInt::builder("steps")
             .nick("Steps")
             .blurb("Network evaluations per frame, each as costly as the first; 0 means as many as the model advises")
-            .maximum(1000)
+            .maximum(MOST_STEPS)
             .default_value(d.knobs.steps)
             .mutable_playing()
             .build(),

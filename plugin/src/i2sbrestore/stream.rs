@@ -152,7 +152,7 @@ pub struct Stream {
     state: Mutex<State>,
     bell: Condvar,
     start: Instant,
-    /// What the engine did last for this element; only its thread uses it.
+    /// What the engine did last for this element; its thread takes it and puts it back.
     pub last: Mutex<Option<Last>>,
 }
 

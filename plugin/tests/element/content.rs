@@ -117,6 +117,36 @@ fn what_nobody_sees_is_not_restored() {
 }
 
 #[test]
+fn what_is_shown_in_passing_is_not_restored() {
+    let (mut h, info) = playing("model=null:add");
+    let mut unseen = flat(&info, 100, 0);
+    unseen.get_mut().unwrap().set_flags(gst::BufferFlags::DECODE_ONLY);
+    h.push(unseen).unwrap();
+    assert_eq!(bytes(&pull(&mut h))[0], 100);
+    for (flags, restored) in [
+        (gst::SegmentFlags::TRICKMODE, false),
+        (gst::SegmentFlags::TRICKMODE_KEY_UNITS, false),
+        (gst::SegmentFlags::empty(), true),
+    ] {
+        let mut segment = gst::FormattedSegment::<gst::ClockTime>::new();
+        segment.set_flags(flags);
+        h.push_event(gst::event::Segment::new(&segment));
+        h.push(flat(&info, 100, 1)).unwrap();
+        assert_eq!(bytes(&pull(&mut h))[0] != 100, restored, "{flags:?}");
+    }
+    // Backwards is no trick.
+    let mut segment = gst::FormattedSegment::<gst::ClockTime>::new();
+    segment.set_rate(-1.0);
+    segment.set_stop(gst::ClockTime::SECOND);
+    h.push_event(gst::event::Segment::new(&segment));
+    for index in (2..5).rev() {
+        h.push(flat(&info, 90, index)).unwrap();
+        let out = pull(&mut h);
+        assert!(bytes(&out)[0] != 90 && out.pts() == Some(index * 40 * gst::ClockTime::MSECOND));
+    }
+}
+
+#[test]
 fn alpha_is_not_touched() {
     for (format, at) in [("BGRA", 3), ("ARGB", 0), ("AYUV", 0)] {
         let mut h = harness("model=null:add");

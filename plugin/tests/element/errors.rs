@@ -267,7 +267,7 @@ fn a_property_out_of_range_is_told_and_changes_nothing() {
     };
     // GObject keeps such values from the element and says so itself.
     for (setting, name) in
-        [("strength=7", "strength"), ("steps=1001", "steps"), ("batch-size=0", "batch-size")]
+        [("strength=7", "strength"), ("steps=1000", "steps"), ("batch-size=0", "batch-size")]
     {
         let (_, text) = launch(setting);
         assert!(text.contains("out of range") && text.contains(name), "{setting}: {text}");

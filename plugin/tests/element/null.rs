@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Engines without a network: `null:identity`, `null:add`, `null:slow:MS`, `null:panic:N`,
-//! `null:oom:TILE`, `null:nan`, `null:broken`, `null:slow-load:MS`, `null:height` (adds its picture's
-//! height in steps of 8 bits), `null:parts` (can do parts).
+//! Engines without a network: `null:identity`, `null:add`, `null:slow:MS`, `null:deaf:MS` (slow, and never
+//! asks whether it is cancelled), `null:panic:N`, `null:oom:TILE`, `null:nan`, `null:broken`,
+//! `null:slow-load:MS`, `null:height` (adds its picture's height in steps of 8 bits), `null:parts` (can do
+//! parts).
 
 use std::time::{Duration, Instant};
 
@@ -53,6 +54,7 @@ impl Engine for Null {
                     std::thread::sleep(Duration::from_millis(2));
                 }
             }
+            "deaf" => std::thread::sleep(Duration::from_millis(self.number)),
             "panic" if self.calls > self.number => panic!("null engine panics on purpose"),
             "oom" if knobs.tile == 0 || u64::from(knobs.tile) > self.number => {
                 return Err(EngineError::OutOfMemory { tile: knobs.tile, reason: "on purpose".into() });

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Real pipelines: clocks, tees, muxers, what is used again.
 
+use gst::prelude::*;
+
 use crate::play::Pipeline;
 
 #[test]
@@ -14,6 +16,41 @@ fn recording_and_watching_loses_no_frame_of_the_recording() {
     let (monitor, record) = (pipeline.times("monitor", "sink"), pipeline.times("record", "sink"));
     pipeline.run();
     assert_eq!((monitor.lock().unwrap().len(), record.lock().unwrap().len()), (40, 40));
+}
+
+#[test]
+fn a_live_source_is_told_a_latency_with_a_lower_and_an_upper_end() {
+    let pipeline = Pipeline::new(
+        "videotestsrc is-live=true num-buffers=20 ! video/x-raw,format=I420,width=64,height=48,framerate=25/1 \
+         ! i2sbrestore name=r model=null:slow:60 max-in-flight=4 ! fakesink name=out sync=true qos=true",
+    );
+    let element = pipeline.element("r");
+    // This source knows no upper end of its own.
+    let (source, most) =
+        (element.static_pad("sink").unwrap().peer().unwrap(), gst::ClockTime::from_mseconds(70));
+    source.add_probe(gst::PadProbeType::QUERY_UPSTREAM | gst::PadProbeType::PULL, move |_, info| {
+        if let Some(gst::PadProbeData::Query(query)) = &mut info.data
+            && let gst::QueryViewMut::Latency(answer) = query.view_mut()
+        {
+            let (live, min, _) = answer.result();
+            answer.set(live, min, most);
+        }
+        gst::PadProbeReturn::Ok
+    });
+    let times = pipeline.times("out", "sink");
+    pipeline.run();
+    assert_eq!(times.lock().unwrap().len(), 20);
+    let latency = |pad: gst::Pad| {
+        let mut query = gst::query::Latency::new();
+        assert!(pad.query(&mut query));
+        query.result()
+    };
+    let (live, min, max) = latency(element.static_pad("src").unwrap());
+    let (_, before, _) = latency(source);
+    let (own, own_max) = (min - before, max.expect("bounded") - most);
+    assert!(live && own >= 60 * gst::ClockTime::MSECOND, "{own}");
+    // Four frames of 40 ms, or the minimum where that is more.
+    assert_eq!(own_max, own.max(160 * gst::ClockTime::MSECOND));
 }
 
 #[test]
