@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! `i2sb-run`: a recipe, an input and an output, and everything between.
 
+mod closeup;
 mod pictures;
 mod preview;
 mod progress;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! One frame before and after the element, side by side in a PNG.
+//! One frame before and after the element, side by side in a PNG; below it what changed most, enlarged.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -7,6 +7,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use anyhow::{Context, Result};
 use gst::prelude::*;
 use gst_video::prelude::*;
+
+use crate::closeup;
 
 /// White columns between the two halves.
 const GAP: u32 = 4;
@@ -98,10 +100,17 @@ fn rgb(sample: &gst::Sample) -> Result<image::RgbImage> {
         .context("a frame of another size than its caps say")
 }
 
+/// Before on the left, after on the right; below them the place that changed most.
 fn beside(before: &image::RgbImage, after: &image::RgbImage) -> image::RgbImage {
     let (width, height) = (before.width() + GAP + after.width(), before.height().max(after.height()));
-    let mut out = image::RgbImage::from_pixel(width, height, image::Rgb([255; 3]));
+    let close = closeup::pair(before, after);
+    let foot = close.as_ref().map_or(0, |[large, _]| GAP + large.height());
+    let mut out = image::RgbImage::from_pixel(width, height + foot, image::Rgb([255; 3]));
+    let right = i64::from(before.width() + GAP);
     image::imageops::replace(&mut out, before, 0, 0);
-    image::imageops::replace(&mut out, after, i64::from(before.width() + GAP), 0);
+    image::imageops::replace(&mut out, after, right, 0);
+    for (large, left) in close.iter().flatten().zip([0, right]) {
+        image::imageops::replace(&mut out, large, left, i64::from(height + GAP));
+    }
     out
 }

@@ -65,13 +65,15 @@ fn what_is_installed_into_a_prefix_works_there() {
     let script = prefix.join("share/i2sb/pipelines/run.sh");
     let clip = Path::new(HERE).join("../tests/fixtures/clips/cockatoo.mp4");
     let target = folder.path().join("out.mp4");
-    let model = prefix.join("share/i2sb/weights/jpeg-small-v1");
+    let weights = prefix.join("share/i2sb/weights");
     let args = ["compressed-video", clip.to_str().unwrap(), target.to_str().unwrap(), "--strength", "0"];
-    let args = [&args[..], &["--model", model.to_str().unwrap()]].concat();
-    let told = run(&script, &args, &[("GST_REGISTRY", registry.as_path())]);
+    let args = [&args[..], &["--model", "jpeg-small"]].concat();
+    let vars = [("I2SB_MODEL_PATH", weights.as_path()), ("GST_REGISTRY", registry.as_path())];
+    let told = run(&script, &args, &vars);
     assert!(told.contains("42 frames") && target.exists(), "{told}");
 
-    for name in ["i2sb", "i2sb-run", "i2sb.bash", "_i2sb", "i2sb.fish", "i2sb-restore.1", "pipeline.toml"] {
+    let names = ["i2sb", "i2sb-run", "i2sb.bash", "_i2sb", "i2sb.fish", "i2sb-restore.1", "pipeline.toml"];
+    for name in names.into_iter().chain(["GstI2sbRestore.prs"]) {
         assert!(find(&prefix, name).is_some(), "{name} is not installed");
     }
     assert!(
