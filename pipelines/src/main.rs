@@ -2,6 +2,7 @@
 //! `i2sb-run`: a recipe, an input and an output, and everything between.
 
 mod closeup;
+mod interrupt;
 mod pictures;
 mod preview;
 mod progress;
@@ -53,12 +54,13 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("i2sb-run: {error:#}");
-            ExitCode::FAILURE
+            if interrupt::asked() { interrupt::EXIT_CODE.into() } else { ExitCode::FAILURE }
         }
     }
 }
 
 fn run(args: &Args) -> Result<()> {
+    interrupt::watch().context("Ctrl-C cannot be watched")?;
     let recipe = Recipe::read(&args.recipe)?;
     gst::init().context("GStreamer does not start")?;
     find_plugin()?;

@@ -9,6 +9,7 @@ use anyhow::{Context, Result, bail};
 use gst::prelude::*;
 
 use crate::Args;
+use crate::interrupt;
 use crate::preview::Preview;
 use crate::progress;
 use crate::recipe::Recipe;
@@ -32,6 +33,10 @@ pub fn run(args: &Args, recipe: &Recipe) -> Result<()> {
         let stem = file.file_stem().unwrap_or_default();
         let target = args.output.join(stem).with_extension(&recipe.pictures.suffix);
         if let Err(error) = line.picture(file, &target) {
+            if interrupt::asked() {
+                line.stop();
+                return Err(error);
+            }
             failed += 1;
             bar.suspend(|| eprintln!("{}: {error:#}", file.display()));
         }

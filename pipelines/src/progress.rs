@@ -5,9 +5,11 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use gst::prelude::*;
 use indicatif::{ProgressBar, ProgressStyle};
+
+use crate::interrupt;
 
 /// Frames and stream time that went by at a pad.
 #[derive(Clone, Default)]
@@ -77,11 +79,14 @@ pub fn run(pipeline: &gst::Pipeline, meter: &Meter, output: &Path) -> Result<()>
     result
 }
 
-/// Plays until EOS or the first error; `see` gets every other message, and `None` now and then.
+/// Plays until EOS, the first error or Ctrl-C; `see` gets every other message, and `None` now and then.
 pub fn wait(pipeline: &gst::Pipeline, see: impl Fn(Option<&gst::Message>)) -> Result<()> {
     let bus = pipeline.bus().context("a pipeline has a bus")?;
     pipeline.set_state(gst::State::Playing).map_err(|_| first_error(&bus))?;
     loop {
+        if interrupt::asked() {
+            bail!("interrupted");
+        }
         let message = bus.timed_pop(200 * gst::ClockTime::MSECOND);
         match message.as_ref().map(|message| message.view()) {
             Some(gst::MessageView::Eos(_)) => return Ok(()),

@@ -4,6 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use gst::prelude::*;
 
@@ -224,4 +225,36 @@ fn what_cannot_be_is_said_before_anything_is_lost() {
     assert!(!target.exists() && !webm.exists());
     let strength = run(&[clip, target_text, "--strength", "7"]);
     assert!(text(&strength).contains("strength"), "{}", text(&strength));
+}
+
+#[test]
+fn an_interrupted_run_ends_soon_and_leaves_no_half_file() {
+    // Builds the plugin beside the program, if need be.
+    assert!(!run(&["absent.mp4", "out.mp4"]).status.success());
+    let folder = tempfile::tempdir().unwrap();
+    let target = folder.path().join("out.mp4");
+    let mut command = limited(Path::new(env!("CARGO_BIN_EXE_i2sb-run")));
+    command.arg("--recipe").arg(Path::new(HERE).join("compressed-video/pipeline.toml"));
+    // So many steps that nobody waits for the first frame.
+    command.arg(clip()).arg(&target).args(["--steps", "999", "--device", "cpu"]);
+    // What gets the signal hands it on.
+    let mut child = command.spawn().expect("i2sb-run runs");
+    let until = |what: &mut dyn FnMut() -> bool| {
+        let end = Instant::now() + Duration::from_secs(60);
+        while !what() {
+            assert!(Instant::now() < end, "it takes too long");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    };
+    until(&mut || target.exists());
+    std::thread::sleep(Duration::from_millis(500));
+    let killed = Command::new("kill").args(["-INT", &child.id().to_string()]).status();
+    assert!(killed.expect("kill of coreutils").success());
+    let mut status = None;
+    until(&mut || {
+        status = child.try_wait().expect("our child");
+        status.is_some()
+    });
+    assert_eq!(status.and_then(|status| status.code()), Some(130));
+    assert!(!target.exists());
 }
