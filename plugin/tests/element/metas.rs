@@ -22,8 +22,8 @@ fn captions_crops_bars_regions_timecodes_and_flags_stay_on_their_frame() {
         VideoRegionOfInterestMeta::add(raw, "face", (index as u32, 2, 8, 8));
         VideoCropMeta::add(raw, (0, 0, 32, index as u32 + 1));
         let afd = gst_video::VideoAFDValue::_169TopAligned;
-        VideoAFDMeta::add(raw, index as u8, gst_video::VideoAFDSpec::AtscA53, afd);
-        VideoBarMeta::add(raw, index as u8, true, 3, index as u32);
+        VideoAFDMeta::add(raw, (index % 2) as u8, gst_video::VideoAFDSpec::AtscA53, afd);
+        VideoBarMeta::add(raw, (index % 2) as u8, true, 3, index as u32);
         let flags = gst_video::VideoTimeCodeFlags::empty();
         let code =
             gst_video::VideoTimeCode::new(gst::Fraction::new(25, 1), None, flags, 1, 2, 3, index as u32, 0);
@@ -49,7 +49,7 @@ fn captions_crops_bars_regions_timecodes_and_flags_stay_on_their_frame() {
         assert_eq!(out.meta::<VideoCaptionMeta>().unwrap().data(), &[index as u8; 6]);
         assert_eq!(out.meta::<VideoRegionOfInterestMeta>().unwrap().rect().0, index as u32);
         assert_eq!(out.meta::<VideoCropMeta>().unwrap().rect().3, index as u32 + 1);
-        assert_eq!(out.meta::<VideoAFDMeta>().unwrap().field(), index as u8);
+        assert_eq!(out.meta::<VideoAFDMeta>().unwrap().field(), (index % 2) as u8);
         assert_eq!(out.meta::<VideoBarMeta>().unwrap().bar_data2(), index as u32);
         assert_eq!(out.meta::<gst_video::VideoTimeCodeMeta>().unwrap().tc().frames(), index as u32);
         assert_eq!(
