@@ -62,6 +62,12 @@ pub const READABLE: &[Readable] = &[
         matches: |bytes| bytes.starts_with(b"RIFF") && bytes.get(8..12) == Some(b"WEBP"),
         decode: webp,
     },
+    Readable {
+        name: "AVIF",
+        extensions: &["avif"],
+        matches: |bytes| matches!(bytes.get(4..12), Some(b"ftypavif")),
+        decode: super::avif::decode,
+    },
 ];
 
 /// True if the name of the file ends like a picture that can be read.
@@ -115,16 +121,7 @@ pub(crate) fn decode(path: &Path, limits: Limits) -> Result<Decoded> {
 fn decode_bytes(path: &Path, bytes: &[u8], limits: Limits) -> Result<Decoded> {
     let Some(kind) = READABLE.iter().find(|kind| (kind.matches)(bytes)) else {
         let known: Vec<_> = READABLE.iter().map(|kind| kind.name).collect();
-        let known = known.join(", ");
-        // Told by name, for its files look right to the user.
-        let brand = bytes.get(4..12);
-        let reason = match brand {
-            Some(b"ftypavif" | b"ftypavis") => {
-                format!("is AVIF, which is not read here; convert it ({known})")
-            }
-            _ => format!("is not a picture of a known kind ({known})"),
-        };
-        return Err(Error::file(path, reason));
+        return Err(Error::file(path, format!("is not a picture of a known kind ({})", known.join(", "))));
     };
     (kind.decode)(bytes, limits).map_err(|reason| Error::file(path, format!("{}: {reason}", kind.name)))
 }

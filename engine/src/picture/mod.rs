@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Still pictures: from a file to planar f32 and back.
 
+mod avif;
 #[cfg(test)]
 mod fixtures;
+mod heif;
 mod jpeg;
 mod load;
 pub mod resize;
