@@ -5,9 +5,9 @@ use super::Preset;
 use crate::Result;
 
 /// The text of its `config.toml`.
-const CONFIG: &str = include_str!("../../../weights/jpeg-small-v1/config.toml");
+const CONFIG: &str = include_str!("../../../weights/jpeg-small-v2/config.toml");
 /// Its weights.
-const WEIGHTS: &[u8] = include_bytes!("../../../weights/jpeg-small-v1/model.safetensors");
+const WEIGHTS: &[u8] = include_bytes!("../../../weights/jpeg-small-v2/model.safetensors");
 
 impl Preset {
     /// The preset that programs use when the user names none; it needs no file.
