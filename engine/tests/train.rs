@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use candle_core::Device;
 use i2sb::{
     Cancel, Error,
+    net::{NetworkConfig, bridge::Layout},
     ops::Precision,
     train::{Trainer, dataset::Dataset, recipe::Recipe, state::State},
 };
@@ -115,4 +116,31 @@ fn wrong_recipes_name_the_value_and_the_limit() {
         let error = Recipe::parse(&RECIPE.replace(from, to), "r.toml").unwrap_err().to_string();
         assert!(error.contains(says), "{to}: {error}");
     }
+}
+
+/// Largest cost in kMAC per pixel and largest number of parameters of each size.
+const BUDGETS: [(&str, f64, usize); 3] =
+    [("nano", 8.0, usize::MAX), ("small", 50.0, usize::MAX), ("base", 720.0, 15_000_000)];
+
+#[test]
+fn every_recipe_parses_and_keeps_its_budget() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("recipes");
+    let mut seen = [0; BUDGETS.len()];
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let recipe = Recipe::parse(&std::fs::read_to_string(&path).unwrap(), &path).unwrap();
+        let name = recipe.preset.name.clone();
+        assert_eq!(path.file_stem().unwrap().to_str(), Some(name.as_str()));
+        let NetworkConfig::Bridge(config) = &recipe.preset.network else { panic!("{name}: no bridge") };
+        let layout = Layout::new(config).unwrap();
+        let (kmac, parameters) = (layout.macs_per_pixel() / 1e3, layout.len());
+        println!("{name}: {kmac:.1} kMAC per pixel, {parameters} parameters");
+        let size = BUDGETS.iter().position(|(size, ..)| name.contains(&format!("-{size}-"))).expect(&name);
+        let (_, most_kmac, most_parameters) = BUDGETS[size];
+        assert!(kmac <= most_kmac && parameters <= most_parameters, "{name}: {kmac} kMAC, {parameters}");
+        let (crop, stride) = (&recipe.train.crop, config.stride());
+        assert!(crop.width % stride == 0 && crop.height % stride == 0, "{name}: stride {stride}");
+        seen[size] += 1;
+    }
+    assert!(seen.iter().all(|n| *n > 0), "{seen:?}");
 }

@@ -29,7 +29,9 @@ fn main() {
     }
     let folder = tempfile::tempdir().expect("a folder");
     let given = std::env::args().nth(1).filter(|arg| !arg.starts_with("--"));
-    let path = given.map_or_else(|| preset::write(folder.path()), Into::into);
+    // cargo runs benches in the package's folder; paths are meant from the workspace's root.
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let path = given.map_or_else(|| preset::write(folder.path()), |given| root.join(given));
     whole(&path);
 }
 
