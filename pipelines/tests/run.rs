@@ -16,10 +16,11 @@ fn clip() -> PathBuf {
     Path::new(HERE).join("../tests/fixtures/clips/cockatoo.mp4")
 }
 
-/// A program that is killed if it takes too long.
+/// A program that is killed if it takes too long. In the foreground, `timeout` hands a signal on once; else
+/// the program gets it a second time through its process group, and a second Ctrl-C ends it at once.
 fn limited(program: &Path) -> Command {
     let mut command = Command::new("timeout");
-    command.args(["--kill-after=10", "300"]).arg(program);
+    command.args(["--foreground", "--kill-after=10", "300"]).arg(program);
     command
 }
 
