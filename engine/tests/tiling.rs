@@ -50,7 +50,7 @@ fn bits(restorer: &Restorer, width: usize, height: usize) -> Vec<u32> {
 }
 
 fn precisions() -> Vec<Precision> {
-    let bf16 = Cpu::detect().amx_bf16.then_some(Precision::Bf16);
+    let bf16 = Cpu::detect().bf16.map(|_| Precision::Bf16);
     [Precision::F32].into_iter().chain(bf16).collect()
 }
 

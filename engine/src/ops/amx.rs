@@ -51,7 +51,7 @@ impl Packed {
 }
 
 /// `out[p][o]` for `run.n` pixels, rows of `weights.cout` floats; `out` holds the pixels rounded up
-/// to 32, what is beyond `run.n` is undefined. Only where [`super::Cpu::amx_bf16`] is true.
+/// to 32, what is beyond `run.n` is undefined. Only where [`super::Cpu::bf16`] says so.
 pub(crate) fn forward(run: Run<'_, bf16>, weights: &Packed, out: &mut [f32]) {
     let (pixels, k) = overrun(run.n, run.k);
     run.check(pixels, k);
@@ -271,7 +271,7 @@ mod tiles {
     use super::{Packed, Run};
 
     pub unsafe fn forward(_: Run<'_, bf16>, _: usize, _: &Packed, _: *mut f32) {
-        unreachable!("Cpu::amx_bf16 is false here")
+        unreachable!("Cpu::bf16 is not AMX here")
     }
     #[allow(clippy::too_many_arguments)]
     pub unsafe fn weight_grad(
@@ -284,6 +284,6 @@ mod tiles {
         _: usize,
         _: &mut [f32],
     ) {
-        unreachable!("Cpu::amx_bf16 is false here")
+        unreachable!("Cpu::bf16 is not AMX here")
     }
 }

@@ -160,25 +160,25 @@ mod x86 {
 
 /// Calls `$f::<L, P, V>(args)` with `P = $p`, 1 to 12, known to the compiler.
 macro_rules! with_rows {
-    ($p:expr, $f:ident, $l:ty, $v:literal, $args:tt) => {
+    ($p:expr, $f:ident, [$($l:ty,)?], $v:literal, $args:tt) => {
         match $p {
-            1 => call!($f, $l, 1, $v, $args),
-            2 => call!($f, $l, 2, $v, $args),
-            3 => call!($f, $l, 3, $v, $args),
-            4 => call!($f, $l, 4, $v, $args),
-            5 => call!($f, $l, 5, $v, $args),
-            6 => call!($f, $l, 6, $v, $args),
-            7 => call!($f, $l, 7, $v, $args),
-            8 => call!($f, $l, 8, $v, $args),
-            9 => call!($f, $l, 9, $v, $args),
-            10 => call!($f, $l, 10, $v, $args),
-            11 => call!($f, $l, 11, $v, $args),
-            _ => call!($f, $l, 12, $v, $args),
+            1 => call!($f, [$($l,)?], 1, $v, $args),
+            2 => call!($f, [$($l,)?], 2, $v, $args),
+            3 => call!($f, [$($l,)?], 3, $v, $args),
+            4 => call!($f, [$($l,)?], 4, $v, $args),
+            5 => call!($f, [$($l,)?], 5, $v, $args),
+            6 => call!($f, [$($l,)?], 6, $v, $args),
+            7 => call!($f, [$($l,)?], 7, $v, $args),
+            8 => call!($f, [$($l,)?], 8, $v, $args),
+            9 => call!($f, [$($l,)?], 9, $v, $args),
+            10 => call!($f, [$($l,)?], 10, $v, $args),
+            11 => call!($f, [$($l,)?], 11, $v, $args),
+            _ => call!($f, [$($l,)?], 12, $v, $args),
         }
     };
 }
 macro_rules! call {
-    ($f:ident, $l:ty, $n:literal, $v:literal, ($($a:expr),*)) => { $f::<$l, $n, $v>($($a),*) };
+    ($f:ident, [$($l:ty,)?], $n:literal, $v:literal, ($($a:expr),*)) => { $f::<$($l,)? $n, $v>($($a),*) };
 }
 
 /// Rows of a register block: 12 with 32 registers, 6 with 16.
@@ -213,7 +213,7 @@ unsafe fn forward_lanes<L: Lanes>(run: Run<'_, f32>, w: &Packed, out: *mut f32) 
                                 with_rows!(
                                     rows,
                                     forward_block,
-                                    L,
+                                    [L,],
                                     2,
                                     (x, run.step, k, wc, yc, w.cout, first)
                                 );
@@ -222,7 +222,7 @@ unsafe fn forward_lanes<L: Lanes>(run: Run<'_, f32>, w: &Packed, out: *mut f32) 
                                 with_rows!(
                                     rows,
                                     forward_block,
-                                    L,
+                                    [L,],
                                     1,
                                     (x, run.step, k, wc, yc, w.cout, first)
                                 );
@@ -305,10 +305,10 @@ unsafe fn grad_lanes<L: Lanes>(
                     let x = run.x.as_ptr().add(tap + k);
                     let d = dy.add(c);
                     if cout - c >= 2 * L::N {
-                        with_rows!(ks, grad_block, L, 2, (x, run.step, run.n, rows, d, cout, g));
+                        with_rows!(ks, grad_block, [L,], 2, (x, run.step, run.n, rows, d, cout, g));
                         c += 2 * L::N;
                     } else {
-                        with_rows!(ks, grad_block, L, 1, (x, run.step, run.n, rows, d, cout, g));
+                        with_rows!(ks, grad_block, [L,], 1, (x, run.step, run.n, rows, d, cout, g));
                         c += L::N;
                     }
                 }
@@ -357,6 +357,8 @@ unsafe fn grad_block<L: Lanes, const P: usize, const V: usize>(
         }
     }
 }
+
+pub(super) use {call, with_rows};
 
 #[cfg(test)]
 #[path = "gemm_tests.rs"]

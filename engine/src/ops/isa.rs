@@ -20,15 +20,37 @@ pub enum Isa {
 pub struct Cpu {
     /// The widest f32 instruction set.
     pub isa: Isa,
-    /// AMX tiles with bfloat16 products, and leave from the kernel to use them.
-    pub amx_bf16: bool,
+    /// The fastest bfloat16 products, if there are any.
+    pub bf16: Option<Bf16>,
+}
+
+/// Instructions that multiply bfloat16 and add in f32. They may round differently.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Bf16 {
+    /// AVX512_BF16: pairs of products, 16 sums at once.
+    Avx512,
+    /// AMX tiles, with leave from the kernel to use them.
+    Amx,
+}
+
+impl Bf16 {
+    /// True if this processor has them.
+    pub fn available(self) -> bool {
+        match self {
+            Self::Avx512 => avx512_bf16(),
+            Self::Amx => amx_bf16(),
+        }
+    }
 }
 
 impl Cpu {
     /// Asks the processor once and remembers.
     pub fn detect() -> Self {
         static CPU: OnceLock<Cpu> = OnceLock::new();
-        *CPU.get_or_init(|| Self { isa: Isa::detect(), amx_bf16: amx_bf16() })
+        *CPU.get_or_init(|| Self {
+            isa: Isa::detect(),
+            bf16: [Bf16::Amx, Bf16::Avx512].into_iter().find(|b| b.available()),
+        })
     }
 
     /// Name for benches and statistics, such as `avx512+amx`.
@@ -38,7 +60,11 @@ impl Cpu {
             Isa::Avx2 => "avx2",
             Isa::Avx512 => "avx512",
         };
-        if self.amx_bf16 { format!("{isa}+amx") } else { isa.to_owned() }
+        match self.bf16 {
+            Some(Bf16::Amx) => format!("{isa}+amx"),
+            Some(Bf16::Avx512) => format!("{isa}+bf16"),
+            None => isa.to_owned(),
+        }
     }
 }
 
@@ -65,6 +91,13 @@ impl Isa {
         }
         Self::Portable
     }
+}
+
+fn avx512_bf16() -> bool {
+    #[cfg(target_arch = "x86_64")]
+    return Isa::detect() == Isa::Avx512 && is_x86_feature_detected!("avx512bf16");
+    #[cfg(not(target_arch = "x86_64"))]
+    false
 }
 
 /// AMX needs three yeses: the processor's (CPUID leaf 7: bit 22 bf16, bit 24 tiles), the system's

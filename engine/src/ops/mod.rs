@@ -7,6 +7,7 @@
 mod amx;
 mod conv;
 mod conv_cpu;
+mod dot;
 pub(crate) mod gemm;
 mod isa;
 mod lanes;
@@ -18,5 +19,5 @@ pub(crate) mod same3;
 pub(crate) mod silu;
 
 pub use conv::Conv2d;
-pub use isa::{Cpu, Isa};
+pub use isa::{Bf16, Cpu, Isa};
 pub use precision::{PRECISIONS, Precision};

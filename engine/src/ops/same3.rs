@@ -6,7 +6,7 @@
 use half::bf16;
 
 use super::{
-    amx,
+    Bf16, Cpu, amx, dot,
     gemm::{self, Run},
     isa::Isa,
     map::{Map, Value},
@@ -51,18 +51,44 @@ impl Kernel for f32 {
     }
 }
 
+/// Weights in bfloat16 as this processor's instructions want them.
+#[derive(Debug, Clone)]
+pub(crate) enum PackedBf16 {
+    Dot(dot::Packed),
+    Amx(amx::Packed),
+}
+
+impl Default for PackedBf16 {
+    /// Only networks on processors with such products reach this (`Cpu::bf16`).
+    fn default() -> Self {
+        match Cpu::detect().bf16 {
+            Some(Bf16::Amx) => Self::Amx(amx::Packed::default()),
+            _ => Self::Dot(dot::Packed::default()),
+        }
+    }
+}
+
 impl Kernel for bf16 {
-    type Packed = amx::Packed;
+    type Packed = PackedBf16;
 
     fn pack(packed: &mut Self::Packed, cout: usize, w: &[f32]) {
-        packed.pack(w.len() / (3 * cout), cout, w);
+        match packed {
+            PackedBf16::Dot(p) => p.pack(cout, w),
+            PackedBf16::Amx(p) => p.pack(w.len() / (3 * cout), cout, w),
+        }
     }
     fn cout(packed: &Self::Packed) -> usize {
-        packed.cout
+        match packed {
+            PackedBf16::Dot(p) => p.cout,
+            PackedBf16::Amx(p) => p.cout,
+        }
     }
     #[inline(always)]
     fn run(_: Isa, run: Run<'_, Self>, packed: &Self::Packed, out: &mut [f32]) {
-        amx::forward(run, packed, out);
+        match packed {
+            PackedBf16::Dot(p) => dot::forward(run, p, out),
+            PackedBf16::Amx(p) => amx::forward(run, p, out),
+        }
     }
     /// Pixels are the inner dimension of this product, so `x` is turned into channel planes and
     /// pairs of pixels of `dy` are interleaved; border columns of `dy` are zero and add nothing.
@@ -77,7 +103,10 @@ impl Kernel for bf16 {
         transpose(&x.data[..(x.h + 2) * width * cin], cin, planes, plane);
         interleave(&dy.data[dy.at(0, 0)..], x.h * width, cout, pairs);
         let shifts: [usize; 9] = std::array::from_fn(|t| t / 3 * width + t % 3);
-        amx::weight_grad(planes, plane, cin, &shifts, pairs, pixels, cout, grad);
+        match Cpu::detect().bf16 {
+            Some(Bf16::Amx) => amx::weight_grad(planes, plane, cin, &shifts, pairs, pixels, cout, grad),
+            _ => dot::weight_grad(planes, plane, cin, &shifts, pairs, pixels, cout, grad),
+        }
     }
 }
 
@@ -155,7 +184,7 @@ pub(crate) fn forward<T: Kernel>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{noise::Stream, ops::Cpu};
+    use crate::noise::Stream;
 
     /// Values that bfloat16 holds exactly, so that both precisions should find the same sums.
     fn values(n: usize, seed: u64) -> Vec<f32> {
@@ -209,9 +238,9 @@ mod tests {
     }
 
     #[test]
-    fn bf16_tiles_equal_f32_where_values_are_exact() {
-        if !Cpu::detect().amx_bf16 {
-            println!("skipped: this processor has no AMX");
+    fn bf16_equals_f32_where_values_are_exact() {
+        if Cpu::detect().bf16.is_none() {
+            println!("skipped: this processor has no bfloat16 products");
             return;
         }
         for (h, w, cin, cout) in

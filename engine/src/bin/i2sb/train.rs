@@ -45,7 +45,7 @@ pub struct Args {
     /// Folder of pictures that are never trained on, to measure the gain during training.
     #[arg(long, value_name = "DIR")]
     eval: Option<PathBuf>,
-    /// Number type of the convolutions: f32, or bf16 on processors with AMX.
+    /// Number type of the convolutions: f32, or bf16 where the processor multiplies it (AVX512_BF16, AMX).
     #[arg(long, default_value = "f32")]
     precision: Precision,
     /// Device: auto, cpu or cuda:N.

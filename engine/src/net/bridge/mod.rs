@@ -44,7 +44,7 @@ enum BackEnd {
 
 impl BridgeNet {
     /// - `params`: every tensor of [`Layout::entries`], one after the other.
-    /// - `precision`: [`Precision::F32`] everywhere; [`Precision::Bf16`] on processors with AMX.
+    /// - `precision`: [`Precision::F32`] everywhere; [`Precision::Bf16`] on processors that multiply it (AVX512_BF16, AMX).
     ///
     /// # Errors
     /// [`Error::Shape`] if `params` has another length, [`Error::NotFinite`] if it holds NaN or
@@ -62,11 +62,11 @@ impl BridgeNet {
             (Device::Cpu, Precision::F32) => {
                 BackEnd::CpuF32(run::Runner::new(layout.clone(), Arc::new(params), cpu.isa))
             }
-            (Device::Cpu, Precision::Bf16) if cpu.amx_bf16 => {
+            (Device::Cpu, Precision::Bf16) if cpu.bf16.is_some() => {
                 BackEnd::CpuBf16(run::Runner::new(layout.clone(), Arc::new(params), cpu.isa))
             }
             (Device::Cpu, Precision::Bf16) => {
-                let limit = "f32: this processor has no bfloat16 tiles (AMX)";
+                let limit = "f32: this processor has no bfloat16 products (AVX512_BF16 or AMX)";
                 return Err(Error::setting("precision", "bf16", limit));
             }
             (_, Precision::F32) => BackEnd::Candle(Tensor::from_vec(params, layout.len(), device)?),

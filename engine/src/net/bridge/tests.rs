@@ -73,7 +73,7 @@ fn kernels_agree_with_candle() {
         let got = run(&fast, &x, h, w, 321.5);
         let gap = largest(&got, &slow.to_vec1().unwrap());
         assert!(gap < 2e-5, "{h}x{w}: {gap}");
-        if Cpu::detect().amx_bf16 {
+        if Cpu::detect().bf16.is_some() {
             let half = run(&net(&p, &Device::Cpu, Precision::Bf16), &x, h, w, 321.5);
             let gap = largest(&got, &half);
             assert!(gap < 0.1 && gap > 0.0, "bf16 {h}x{w}: {gap}");
@@ -89,7 +89,7 @@ fn gradients_agree_with_candles_tape() {
     let mut want = vec![0.0; layout.len()];
     let slow = tape(&layout, &p, &examples, &mut want);
     for precision in [Precision::F32, Precision::Bf16] {
-        if precision == Precision::Bf16 && !Cpu::detect().amx_bf16 {
+        if precision == Precision::Bf16 && Cpu::detect().bf16.is_none() {
             continue;
         }
         let mut learner = Learner::new(layout.clone(), &Device::Cpu, precision).unwrap();
@@ -173,7 +173,7 @@ fn a_tile_with_halo_equals_the_frame() {
     let (h, w) = (2 * halo + 5 * stride, 2 * halo + 7 * stride);
     let x = picture(3 * h * w, 4);
     let mut precisions = vec![Precision::F32];
-    precisions.extend(Cpu::detect().amx_bf16.then_some(Precision::Bf16));
+    precisions.extend(Cpu::detect().bf16.map(|_| Precision::Bf16));
     for precision in precisions {
         let net = net(&p, &Device::Cpu, precision);
         let whole = run(&net, &x, h, w, 900.0);

@@ -49,9 +49,11 @@ impl Learner {
         let cpu = Cpu::detect();
         let back_end = match (device, precision) {
             (Device::Cpu, Precision::F32) => BackEnd::CpuF32(workers(&layout, cpu.isa)),
-            (Device::Cpu, Precision::Bf16) if cpu.amx_bf16 => BackEnd::CpuBf16(workers(&layout, cpu.isa)),
+            (Device::Cpu, Precision::Bf16) if cpu.bf16.is_some() => {
+                BackEnd::CpuBf16(workers(&layout, cpu.isa))
+            }
             (Device::Cpu, p) => {
-                let limit = "f32, or bf16 on a processor with AMX";
+                let limit = "f32, or bf16 on a processor that multiplies it (AVX512_BF16 or AMX)";
                 return Err(Error::setting("precision", p.name(), limit));
             }
             (device, Precision::F32) => BackEnd::Candle(device.clone()),
