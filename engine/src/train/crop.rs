@@ -38,12 +38,15 @@ pub struct CropOptions {
     /// Share of the samples that are drawn instead of photographed: text, lines, screens,
     /// gradients, noise.
     pub synthetic: f32,
+    /// Share of the samples that are made grey before they are spoiled: black-and-white pictures have
+    /// no subsampled colours, so little is wrong with them at high quality, and little may be changed.
+    pub grey: f32,
 }
 
 impl Default for CropOptions {
-    /// 96×96, shrunk by 0.6 to 1, turned, 16 pixels of margin, photographs only.
+    /// 96×96, shrunk by 0.6 to 1, turned, 16 pixels of margin, photographs only, in their own colours.
     fn default() -> Self {
-        Self { width: 96, height: 96, shrink: [0.6, 1.0], turn: true, margin: 16, synthetic: 0.0 }
+        Self { width: 96, height: 96, shrink: [0.6, 1.0], turn: true, margin: 16, synthetic: 0.0, grey: 0.0 }
     }
 }
 
@@ -77,7 +80,7 @@ impl Samples {
         options: CropOptions,
         seed: u64,
     ) -> Result<Self> {
-        let CropOptions { width, height, shrink: [low, high], margin, synthetic, .. } = options;
+        let CropOptions { width, height, shrink: [low, high], margin, synthetic, grey, .. } = options;
         if !(1..=MAX_SIDE).contains(&width.min(height)) || width.max(height) > MAX_SIDE {
             return Err(Error::setting(
                 "crop",
@@ -93,6 +96,9 @@ impl Samples {
         }
         if !(0.0..=1.0).contains(&synthetic) {
             return Err(Error::setting("synthetic", synthetic, "0 to 1"));
+        }
+        if !(0.0..=1.0).contains(&grey) {
+            return Err(Error::setting("grey", grey, "0 to 1"));
         }
         if synthetic > 0.0 && degradation.pairs().is_some() {
             return Err(Error::setting("synthetic", synthetic, "0 with ready-made pairs"));
@@ -129,8 +135,11 @@ impl Samples {
         let size = if pose.swaps() { (outer.1, outer.0) } else { outer };
         let (clean, ready) =
             if drawn { (synthetic::draw(size, &mut rng), None) } else { self.photograph(size, &mut rng) };
-        let clean = pose.apply(&clean, size);
-        let spoiled = ready.map(|ready| pose.apply(&ready, size));
+        // Drawn only where it is asked for, so that runs without it see what they always saw.
+        let grey = self.options.grey > 0.0 && rng.next_f32() < self.options.grey;
+        let shade = |planes: Vec<f32>| if grey { luma(&planes) } else { planes };
+        let clean = shade(pose.apply(&clean, size));
+        let spoiled = ready.map(|ready| shade(pose.apply(&ready, size)));
         let source = spoiled.as_deref().unwrap_or(&clean);
         let Degraded { x1, mask } = self.degradation.degrade(source, outer.0, outer.1, &mut rng)?;
         Ok(Sample {
@@ -167,6 +176,16 @@ impl Samples {
 
 /// Largest side of a crop.
 const MAX_SIDE: usize = 4096;
+
+/// The same luma (BT.601, as JPEG has it) in all three planes, on the grid of 8-bit files.
+fn luma(planes: &[f32]) -> Vec<f32> {
+    let (red, rest) = planes.split_at(planes.len() / 3);
+    let (green, blue) = rest.split_at(rest.len() / 2);
+    let pixels = red.iter().zip(green).zip(blue);
+    let plane: Vec<f32> =
+        pixels.map(|((r, g), b)| from_u8(to_u8(0.299 * r + 0.587 * g + 0.114 * b))).collect();
+    plane.repeat(3)
+}
 
 /// A random start of a window of `len` output pixels, `step` source pixels each.
 fn free(unit: f64, side: usize, len: usize, step: f64) -> f64 {
@@ -324,6 +343,28 @@ mod tests {
         all.sort_by(|a, b| a.partial_cmp(b).unwrap());
         all.dedup();
         assert_eq!(all.len(), 8);
+    }
+
+    #[test]
+    fn as_many_are_grey_as_are_asked_for() {
+        let grey = |share: f32| {
+            let samples = samples("none", CropOptions { grey: share, ..Default::default() });
+            let plain = |x0: &[f32]| x0[..x0.len() / 3].repeat(3) == x0;
+            (0..60).filter(|&index| plain(&samples.sample(index).unwrap().x0)).count()
+        };
+        assert_eq!(grey(1.0), 60);
+        let (none, half) = (grey(0.0), grey(0.5));
+        assert!(none < 20 && (none + 10..50).contains(&half), "{none} {half}");
+    }
+
+    #[test]
+    fn grey_is_luma() {
+        let planes = [1.0, -1.0, -1.0, 1.0, 0.5, -1.0].map(|v| from_u8(to_u8(v)));
+        let luma = luma(&planes);
+        // Pixels (1, -1, 0.5) and (-1, 1, -1).
+        for (v, want) in luma.iter().zip([-0.231f32, 0.174, -0.231, 0.174, -0.231, 0.174]) {
+            assert!((v - want).abs() < 0.005, "{luma:?}");
+        }
     }
 
     #[test]
