@@ -2,7 +2,11 @@
 //! `i2sb-run`: a recipe, an input and an output, and everything between.
 
 mod closeup;
+mod ending;
+mod exit;
 mod interrupt;
+mod log;
+mod output;
 mod pictures;
 mod preview;
 mod progress;
@@ -12,15 +16,29 @@ mod video;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::LazyLock;
+use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 use clap::Parser;
 
-use recipe::Recipe;
+use log::{Event, Log};
+use recipe::{FileJob, Recipe};
+use serde_json::json;
+
+/// What `--help` ends with.
+static AFTER_HELP: LazyLock<String> = LazyLock::new(|| {
+    format!(
+        "The first Ctrl-C (SIGINT, or SIGTERM) ends a video in order: the frames that are being worked on are \
+         finished, and OUT is playable and ends there; of a folder, the finished pictures stay. The second \
+         ends at once, and OUT is not touched.\n\n{}",
+        exit::help()
+    )
+});
 
 /// Runs a recipe of `pipelines/` on a file or a folder of pictures.
 #[derive(Parser, Debug)]
-#[command(name = "i2sb-run", version, about)]
+#[command(name = "i2sb-run", version, about, after_help = AFTER_HELP.as_str())]
 pub struct Args {
     /// The recipe: a pipeline.toml
     #[arg(long, value_name = "FILE")]
@@ -47,31 +65,78 @@ pub struct Args {
     /// Numbers the network multiplies with: auto, f32, f16 or bf16
     #[arg(long)]
     precision: Option<String>,
+    /// Write over what is there already
+    #[arg(long)]
+    force: bool,
+    /// Append what happens to this file, one JSON object a line
+    #[arg(long, value_name = "FILE")]
+    log: Option<PathBuf>,
 }
 
 fn main() -> ExitCode {
-    match run(&Args::parse()) {
-        Ok(()) => ExitCode::SUCCESS,
+    let args = Args::parse();
+    let log = match Log::open(args.log.as_deref()) {
+        Ok(log) => log,
+        Err(error) => {
+            eprintln!("i2sb-run: the log: {error:#}");
+            return exit::USAGE.0.into();
+        }
+    };
+    let started = Instant::now();
+    let result = run(&args, &log);
+    let code = match &result {
+        Ok(Done { stopped: true, .. }) => exit::INTERRUPTED.0,
+        Ok(_) => exit::DONE.0,
         Err(error) => {
             eprintln!("i2sb-run: {error:#}");
-            if interrupt::asked() { interrupt::EXIT_CODE.into() } else { ExitCode::FAILURE }
+            log.write(Event::Error, json!({"text": format!("{error:#}")}));
+            exit::of(error)
         }
-    }
+    };
+    let counted = result.map(|done| done.counted).unwrap_or_default();
+    let seconds = started.elapsed().as_secs_f64();
+    log.write(Event::End, json!({"exit": code, "seconds": seconds, "counted": counted}));
+    code.into()
 }
 
-fn run(args: &Args) -> Result<()> {
+/// What a run that did not fail leaves behind.
+#[derive(Default)]
+struct Done {
+    /// A signal ended it before its end.
+    stopped: bool,
+    /// What was counted, for the log.
+    counted: serde_json::Value,
+}
+
+fn run(args: &Args, log: &Log) -> Result<Done> {
     interrupt::watch().context("Ctrl-C cannot be watched")?;
     let recipe = Recipe::read(&args.recipe)?;
     gst::init().context("GStreamer does not start")?;
     find_plugin()?;
+    let start = json!({
+        "version": env!("CARGO_PKG_VERSION"),
+        "recipe": args.recipe,
+        "input": args.input,
+        "output": args.output,
+    });
+    log.write(Event::Start, start);
+    eprintln!("{}: {} -> {}", recipe.about(), args.input.display(), args.output.display());
+    match &recipe {
+        Recipe::File(job) => file_job(args, job, log),
+    }
+}
+
+fn file_job(args: &Args, job: &FileJob, log: &Log) -> Result<Done> {
     if !args.input.exists() {
         bail!("{} does not exist", args.input.display());
     }
     if same_file(args) {
-        bail!("IN and OUT are the same; {} would be lost", args.input.display());
+        return Err(exit::refused(format!(
+            "IN and OUT are the same; {} would be lost",
+            args.input.display()
+        )));
     }
-    eprintln!("{}: {} -> {}", recipe.about, args.input.display(), args.output.display());
-    if args.input.is_dir() { pictures::run(args, &recipe) } else { video::run(args, &recipe) }
+    if args.input.is_dir() { pictures::run(args, job) } else { video::run(args, job, log) }
 }
 
 /// The plugin that was built or installed with this program, else the one that GStreamer finds.

@@ -8,31 +8,40 @@ use std::time::Instant;
 use anyhow::{Context, Result, bail};
 use gst::prelude::*;
 
-use crate::Args;
+use crate::exit::refused;
 use crate::interrupt;
-use crate::preview::Preview;
+use crate::output;
+use crate::preview::{self, Preview};
 use crate::progress;
-use crate::recipe::Recipe;
+use crate::recipe::{FileJob, Pictures};
 use crate::restore;
+use crate::{Args, Done};
 
 /// Restores every picture in the folder `args.input` into the folder `args.output`.
-pub fn run(args: &Args, recipe: &Recipe) -> Result<()> {
+pub fn run(args: &Args, job: &FileJob) -> Result<Done> {
+    let Some(recipe) = &job.pictures else {
+        return Err(refused(format!("{} is a folder, and this job takes none", args.input.display())));
+    };
     let files = files(args, recipe)?;
+    let target =
+        |file: &Path| args.output.join(file.file_stem().unwrap_or_default()).with_extension(&recipe.suffix);
+    let targets: Vec<_> = files.iter().map(|file| target(file)).collect();
+    let shown = args.output.join("pictures");
+    let places = targets.iter().map(PathBuf::as_path);
+    output::free(&places.chain([preview::place(&shown).as_path()]).collect::<Vec<_>>(), args.force)?;
     fs::create_dir_all(&args.output).with_context(|| args.output.display().to_string())?;
-    let restore = restore::element(args, recipe)?;
+    let restore = restore::element(args, &job.properties)?;
     let preview = Preview::default();
     preview.watch(&restore);
     let line = Line::new(recipe, &restore)?;
     let (started, bar) = (Instant::now(), progress::bar(Some(files.len() as u64)));
     let mut failed = 0;
-    for (index, file) in files.iter().enumerate() {
+    for (index, (file, target)) in files.iter().zip(&targets).enumerate() {
         // The last one taken is kept: that of the middle, or the first that succeeds.
         if index <= files.len() / 2 {
             preview.clear();
         }
-        let stem = file.file_stem().unwrap_or_default();
-        let target = args.output.join(stem).with_extension(&recipe.pictures.suffix);
-        if let Err(error) = line.picture(file, &target) {
+        if let Err(error) = line.picture(file, target) {
             if interrupt::asked() {
                 line.stop();
                 return Err(error);
@@ -47,7 +56,7 @@ pub fn run(args: &Args, recipe: &Recipe) -> Result<()> {
     bar.finish_and_clear();
     let (good, seconds) = (files.len() - failed, started.elapsed().as_secs_f64());
     println!("{}: {good} of {} pictures restored in {seconds:.1} s", args.output.display(), files.len());
-    let picture = preview.write(&args.output.join("pictures"))?;
+    let picture = preview.write(&shown)?;
     line.stop();
     if let Some(path) = picture {
         println!("before and after: {}", path.display());
@@ -55,19 +64,19 @@ pub fn run(args: &Args, recipe: &Recipe) -> Result<()> {
     if failed > 0 {
         bail!("{failed} of {} pictures could not be restored", files.len());
     }
-    Ok(())
+    Ok(Done { stopped: false, counted: restore::counted(&restore) })
 }
 
-fn files(args: &Args, recipe: &Recipe) -> Result<Vec<PathBuf>> {
+fn files(args: &Args, recipe: &Pictures) -> Result<Vec<PathBuf>> {
     let wanted = |path: &PathBuf| {
         let ending = path.extension().and_then(|e| e.to_str()).unwrap_or_default().to_lowercase();
-        recipe.pictures.extensions.contains(&ending)
+        recipe.extensions.contains(&ending)
     };
     let entries = fs::read_dir(&args.input).with_context(|| args.input.display().to_string())?;
     let mut files: Vec<_> = entries.flatten().map(|entry| entry.path()).filter(wanted).collect();
     files.sort();
     if files.is_empty() {
-        bail!("{}: no picture ends in {}", args.input.display(), recipe.pictures.extensions.join(" or "));
+        bail!("{}: no picture ends in {}", args.input.display(), recipe.extensions.join(" or "));
     }
     Ok(files)
 }
@@ -81,12 +90,12 @@ struct Line {
 }
 
 impl Line {
-    fn new(recipe: &Recipe, restore: &gst::Element) -> Result<Self> {
+    fn new(recipe: &Pictures, restore: &gst::Element) -> Result<Self> {
         let pipeline = gst::Pipeline::new();
         let make = |factory: &str| gst::ElementFactory::make(factory).build();
         let (source, sink) = (make("filesrc")?, make("filesink")?);
         let bin = |text: &str| gst::parse::bin_from_description(text, true).with_context(|| text.to_owned());
-        let (decode, encode) = (bin(&recipe.pictures.decode)?, bin(&recipe.pictures.encode)?);
+        let (decode, encode) = (bin(&recipe.decode)?, bin(&recipe.encode)?);
         let (convert, back) = (make("videoconvert")?, make("videoconvert")?);
         let all = [&source, decode.upcast_ref(), &convert, restore, &back, encode.upcast_ref(), &sink];
         pipeline.add_many(all)?;
@@ -100,7 +109,7 @@ impl Line {
         let name = |path: &Path| path.to_str().map(str::to_owned).context("a file's name is not UTF-8");
         self.source.set_property("location", name(file)?);
         self.sink.set_property("location", name(&part)?);
-        let result = progress::wait(&self.pipeline, |_| {});
+        let result = progress::wait(&self.pipeline, |_| {}, None).map(drop);
         // The file is closed only in NULL; the restoring element stays in READY and loaded.
         let stopped =
             self.pipeline.set_state(gst::State::Ready).and_then(|_| self.sink.set_state(gst::State::Null));

@@ -9,9 +9,15 @@ use gst::prelude::*;
 use gst_video::prelude::*;
 
 use crate::closeup;
+use crate::output::beside;
 
 /// White columns between the two halves.
 const GAP: u32 = 4;
+
+/// Where the picture of this output goes.
+pub fn place(output: &Path) -> PathBuf {
+    beside(output, ".before-after.png")
+}
 
 #[derive(Default)]
 struct Pair {
@@ -58,10 +64,8 @@ impl Preview {
             (pair.before.clone(), pair.after.clone())
         };
         let (Some(before), Some(after)) = (before, after) else { return Ok(None) };
-        let mut path = output.as_os_str().to_owned();
-        path.push(".before-after.png");
-        let path = PathBuf::from(path);
-        beside(&rgb(&before)?, &rgb(&after)?).save(&path).with_context(|| path.display().to_string())?;
+        let path = place(output);
+        together(&rgb(&before)?, &rgb(&after)?).save(&path).with_context(|| path.display().to_string())?;
         Ok(Some(path))
     }
 }
@@ -101,7 +105,7 @@ fn rgb(sample: &gst::Sample) -> Result<image::RgbImage> {
 }
 
 /// Before on the left, after on the right; below them the place that changed most.
-fn beside(before: &image::RgbImage, after: &image::RgbImage) -> image::RgbImage {
+fn together(before: &image::RgbImage, after: &image::RgbImage) -> image::RgbImage {
     let (width, height) = (before.width() + GAP + after.width(), before.height().max(after.height()));
     let close = closeup::pair(before, after);
     let foot = close.as_ref().map_or(0, |[large, _]| GAP + large.height());

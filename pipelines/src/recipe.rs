@@ -4,13 +4,23 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use anyhow::{Context, Result, bail};
+use anyhow::Result;
 use serde::Deserialize;
 
-/// A whole recipe. Unknown keys are errors.
+use crate::exit::usage;
+
+/// A whole recipe; the key `kind` tells which.
+#[derive(Debug, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case")]
+pub enum Recipe {
+    /// A job that ends: files in, files out.
+    File(FileJob),
+}
+
+/// A job on files. Unknown keys are errors.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Recipe {
+pub struct FileJob {
     /// One sentence, shown when the job starts.
     pub about: String,
     /// Properties of `i2sbrestore`.
@@ -18,8 +28,8 @@ pub struct Recipe {
     pub properties: BTreeMap<String, toml::Value>,
     /// What file endings mean.
     pub containers: Vec<Container>,
-    /// How folders of pictures are treated.
-    pub pictures: Pictures,
+    /// How folders of pictures are treated; without it they are refused.
+    pub pictures: Option<Pictures>,
 }
 
 /// A container and the encoder it gets.
@@ -53,10 +63,20 @@ pub struct Pictures {
 impl Recipe {
     /// Reads a recipe.
     pub fn read(path: &Path) -> Result<Self> {
-        let text = std::fs::read_to_string(path).with_context(|| path.display().to_string())?;
-        toml::from_str(&text).with_context(|| path.display().to_string())
+        let text = std::fs::read_to_string(path).map_err(|error| error.to_string());
+        let recipe = text.and_then(|text| toml::from_str(&text).map_err(|error| error.to_string()));
+        recipe.map_err(|reason| usage(format!("{}: {reason}", path.display())))
     }
 
+    /// What the job does, in one sentence.
+    pub fn about(&self) -> &str {
+        match self {
+            Self::File(job) => &job.about,
+        }
+    }
+}
+
+impl FileJob {
     /// The container that the ending of a file's name asks for.
     pub fn container(&self, path: &Path) -> Result<&Container> {
         let ending = path.extension().and_then(|e| e.to_str()).unwrap_or_default().to_lowercase();
@@ -65,7 +85,8 @@ impl Recipe {
             None => {
                 let known: Vec<_> =
                     self.containers.iter().flat_map(|c| &c.extensions).map(String::as_str).collect();
-                bail!("{}: the ending must be one of {}", path.display(), known.join(", "))
+                let known = known.join(", ");
+                Err(usage(format!("{}: the ending must be one of {known}", path.display())))
             }
         }
     }
@@ -81,12 +102,28 @@ mod tests {
         for entry in std::fs::read_dir(env!("CARGO_MANIFEST_DIR")).unwrap().flatten() {
             let path = entry.path().join("pipeline.toml");
             if path.exists() {
-                let recipe = Recipe::read(&path).unwrap();
-                assert!(recipe.container(Path::new("a/b.MKV")).is_ok());
-                assert!(recipe.container(Path::new("a/b.txt")).unwrap_err().to_string().contains("mkv"));
+                match Recipe::read(&path).unwrap() {
+                    Recipe::File(job) => {
+                        assert!(job.container(Path::new("a/b.MKV")).is_ok());
+                        let wrong = job.container(Path::new("a/b.txt")).unwrap_err();
+                        assert!(wrong.to_string().contains("mkv") && crate::exit::of(&wrong) == 2);
+                    }
+                }
                 count += 1;
             }
         }
         assert!(count > 0);
+    }
+
+    #[test]
+    fn what_is_no_recipe_is_said() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("pipeline.toml");
+        for (text, word) in [("kind = \"tape\"", "tape"), ("kind = \"file\"\nabuot = 1", "abuot"), ("x", "=")]
+        {
+            std::fs::write(&path, text).unwrap();
+            let error = Recipe::read(&path).unwrap_err();
+            assert!(error.to_string().contains(word) && crate::exit::of(&error) == 2, "{error}");
+        }
     }
 }

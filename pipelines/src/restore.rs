@@ -1,18 +1,19 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The restoring element, as recipe and command line ask for it, and one line of what it did.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use gst::prelude::*;
 
 use crate::Args;
-use crate::recipe::Recipe;
+use crate::exit::usage;
 
-/// `i2sbrestore` with the recipe's properties and the user's above them.
-pub fn element(args: &Args, recipe: &Recipe) -> Result<gst::Element> {
+/// `i2sbrestore` with a recipe's properties and the user's above them.
+pub fn element(args: &Args, properties: &BTreeMap<String, toml::Value>) -> Result<gst::Element> {
     let element = gst::ElementFactory::make("i2sbrestore").name("restore").build()?;
-    for (name, value) in &recipe.properties {
+    for (name, value) in properties {
         let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
         set(&element, name, &text)?;
     }
@@ -34,13 +35,16 @@ pub fn element(args: &Args, recipe: &Recipe) -> Result<gst::Element> {
 
 /// Sets a property from text, as gst-launch would; an unknown name or a bad value is an error.
 fn set(element: &gst::Element, name: &str, text: &str) -> Result<()> {
-    let spec = element.find_property(name).with_context(|| format!("i2sbrestore has no property {name}"))?;
-    let value = gst::glib::Value::deserialize_with_pspec(text, &spec)
-        .with_context(|| format!("{name} cannot be {text:?}"))?;
-    let value_in_range = !spec.clone().downcast_ref::<gst::glib::ParamSpecFloat>().is_some_and(|range| {
+    let wrong = |why: &str| usage(format!("{name} cannot be {text:?}{why}"));
+    let spec =
+        element.find_property(name).ok_or_else(|| usage(format!("i2sbrestore has no property {name}")))?;
+    let value = gst::glib::Value::deserialize_with_pspec(text, &spec).map_err(|_| wrong(""))?;
+    let outside = spec.clone().downcast_ref::<gst::glib::ParamSpecFloat>().is_some_and(|range| {
         value.get::<f32>().is_ok_and(|v| !(range.minimum()..=range.maximum()).contains(&v))
     });
-    anyhow::ensure!(value_in_range, "{name} cannot be {text}: {}", spec.blurb().unwrap_or_default());
+    if outside {
+        return Err(wrong(&format!(": {}", spec.blurb().unwrap_or_default())));
+    }
     element.set_property_from_value(name, &value);
     Ok(())
 }
@@ -64,4 +68,14 @@ pub fn summary(element: &gst::Element, took: Duration) -> String {
         }
     }
     line
+}
+
+/// What `stats` says, as JSON.
+pub fn counted(element: &gst::Element) -> serde_json::Value {
+    let stats: gst::Structure = element.property("stats");
+    let fields = stats.iter().map(|(name, value)| {
+        let number = value.get::<u64>().map(Into::into).or_else(|_| value.get::<f64>().map(Into::into));
+        (name.to_string(), number.unwrap_or_else(|_| value.get::<String>().unwrap_or_default().into()))
+    });
+    serde_json::Value::Object(fields.collect())
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! A video file: its first video stream is restored, all else is copied.
 
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
@@ -8,44 +9,56 @@ use std::time::Instant;
 use anyhow::{Context, Result, bail};
 use gst::prelude::*;
 
-use crate::Args;
-use crate::preview::Preview;
+use crate::ending::Ending;
+use crate::log::Log;
+use crate::output::{self, Part};
+use crate::preview::{self, Preview};
 use crate::progress::{self, Meter};
-use crate::recipe::{Container, Recipe};
+use crate::recipe::{Container, FileJob};
 use crate::restore;
+use crate::{Args, Done};
 
 /// Most compressed data that may wait for slow video, in bytes per stream.
 const WAITING_BYTES: u32 = 512 << 20;
 
 /// Restores `args.input` into `args.output`.
-pub fn run(args: &Args, recipe: &Recipe) -> Result<()> {
-    let container = recipe.container(&args.output)?;
-    let restore = restore::element(args, recipe)?;
+pub fn run(args: &Args, job: &FileJob, log: &Log) -> Result<Done> {
+    let container = job.container(&args.output)?;
+    let shown = preview::place(&args.output);
+    output::free(&[&args.output, &shown], args.force)?;
+    let part = Part::claim(&args.output, args.force)?;
+    let restore = restore::element(args, &job.properties)?;
     let (out, taken, preview) = (Meter::default(), Meter::default(), Preview::default());
     let sink = restore.static_pad("sink").context("i2sbrestore has no sink pad")?;
     out.watch(&restore.static_pad("src").context("i2sbrestore has no source pad")?);
     taken.watch(&sink);
     preview.watch(&restore);
-    if let Some(folder) = args.output.parent() {
-        std::fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
-    }
-    let (pipeline, graph) = build(args, container, &restore)?;
+    let ending = Ending::new(&restore)?;
+    let (pipeline, graph) = build(args, part.path(), container, &restore, ending.clone())?;
     aim(&preview, &pipeline, &sink);
 
     let started = Instant::now();
-    progress::run(&pipeline, &out, &args.output)?;
+    let stopped = progress::run(&pipeline, &taken, &out, log, &|| {
+        eprintln!("ending in order; once more ends at once");
+        ending.begin(&pipeline);
+    })
+    .with_context(|| args.output.display().to_string())?;
     let frames = out.frames();
-    if frames == 0 || frames != taken.frames() {
-        let _ = std::fs::remove_file(&args.output);
+    if stopped && frames == 0 {
+        bail!("interrupted before the first frame was finished");
+    }
+    if frames == 0 || (!stopped && frames != taken.frames()) {
         bail!("{}: {} frames of video went in, {frames} came out", args.input.display(), taken.frames());
     }
+    part.publish()?;
     let copied = graph.copied.lock().unwrap_or_else(PoisonError::into_inner).join(", ");
     let copied = if copied.is_empty() { copied } else { format!("; copied: {copied}") };
-    println!("{}: {}{copied}", args.output.display(), restore::summary(&restore, started.elapsed()));
+    let early = if stopped { "interrupted; " } else { "" };
+    println!("{}: {early}{}{copied}", args.output.display(), restore::summary(&restore, started.elapsed()));
     if let Some(path) = preview.write(&args.output)? {
         println!("before and after: {}", path.display());
     }
-    Ok(())
+    Ok(Done { stopped, counted: restore::counted(&restore) })
 }
 
 /// Takes the preview from the middle, as soon as the length is known.
@@ -61,14 +74,19 @@ fn aim(preview: &Preview, pipeline: &gst::Pipeline, sink: &gst::Pad) {
     });
 }
 
-fn build(args: &Args, container: &Container, restore: &gst::Element) -> Result<(gst::Pipeline, Arc<Graph>)> {
+fn build(
+    args: &Args,
+    target: &Path,
+    container: &Container,
+    restore: &gst::Element,
+    ending: Ending,
+) -> Result<(gst::Pipeline, Arc<Graph>)> {
     let pipeline = gst::Pipeline::new();
-    let name =
-        |path: &std::path::Path| path.to_str().map(str::to_owned).context("a file's name is not UTF-8");
+    let name = |path: &Path| path.to_str().map(str::to_owned).context("a file's name is not UTF-8");
     let source = gst::ElementFactory::make("filesrc").property("location", name(&args.input)?).build()?;
     let parse = gst::ElementFactory::make("parsebin").build()?;
     let muxer = gst::ElementFactory::make(&container.muxer).build()?;
-    let sink = gst::ElementFactory::make("filesink").property("location", name(&args.output)?).build()?;
+    let sink = gst::ElementFactory::make("filesink").property("location", name(target)?).build()?;
     pipeline.add_many([&source, &parse, &muxer, &sink])?;
     source.link(&parse)?;
     muxer.link(&sink)?;
@@ -78,6 +96,7 @@ fn build(args: &Args, container: &Container, restore: &gst::Element) -> Result<(
         encoder: container.encoder.clone(),
         odd: container.odd.as_deref().map(str::parse).transpose().context("odd is no caps")?,
         restore: restore.clone(),
+        ending,
         has_video: AtomicBool::new(false),
         copied: Mutex::default(),
     });
@@ -97,6 +116,7 @@ struct Graph {
     encoder: String,
     odd: Option<gst::Caps>,
     restore: gst::Element,
+    ending: Ending,
     has_video: AtomicBool,
     copied: Mutex<Vec<String>>,
 }
@@ -174,6 +194,7 @@ impl Graph {
             let kind = muxer.factory().map(|factory| factory.name().to_string()).unwrap_or_default();
             format!("{kind} cannot hold it; an output that ends in .mkv can hold nearly everything")
         })?;
+        self.ending.cut(&source);
         source.link(&target)?;
         queue.sync_state_with_parent()?;
         pad.link(&queue.static_pad("sink").context("queue has no sink pad")?)?;
