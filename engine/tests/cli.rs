@@ -169,6 +169,33 @@ fn nothing_is_overwritten_unless_asked_for() {
 }
 
 #[test]
+fn a_clip_is_measured_in_time_without_running_the_network() {
+    let room = Room::new();
+    // A still scene whose decoded frames swing by ±2 steps; the tenth frame sorts behind the ninth by number.
+    for (number, step) in [(8, 2.0), (9, -2.0), (10, 2.0), (11, -2.0)] {
+        for (folder, value) in [("clean", 0.0), ("decoded", step)] {
+            let rgb = vec![(128.0 + value) / 127.5 - 1.0; 3 * 16 * 16];
+            let path = room.path(format!("{folder}/f{number}.png"));
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            Picture::new(16, 16, rgb).unwrap().save(path, SaveOptions::default()).unwrap();
+        }
+    }
+    let line = "eval clean --degrade pairs:decoded --clip --strength 0 --no-lpips --model tiny --csv t.csv";
+    let done = room.i2sb(line).ends_with(0);
+    assert!(done.out.contains("temporal deviation  2.000 -> 2.000 levels, 1.00 times"), "{}", done.out);
+    let csv = fs::read_to_string(room.path("t.csv")).unwrap();
+    let lines: Vec<_> = csv.lines().collect();
+    assert!(lines[0].ends_with(",deviation_in,deviation_out,warp_original,warp_in,warp_out"), "{csv}");
+    let images: Vec<_> = lines[1..5].iter().map(|line| line.split(',').next().unwrap()).collect();
+    assert_eq!(images, ["f8.png", "f9.png", "f10.png", "f11.png"]);
+    // Deviation 2 around the mean; along the motion, none, each frame is 4 from the one before.
+    assert!(lines[5].ends_with(",2.0000,2.0000,0.0000,4.0000,4.0000"), "{csv}");
+    // A missing frame ends the run: its neighbours are no neighbours.
+    fs::remove_file(room.path("decoded/f9.png")).unwrap();
+    assert!(room.i2sb(line).ends_with(1).err.contains("f9.png"));
+}
+
+#[test]
 fn bench_writes_its_figures() {
     let room = Room::new();
     let line = "bench --model tiny --size 20x12 --runs 1 --threads 1 --json figures.json";

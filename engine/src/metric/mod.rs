@@ -1,14 +1,18 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! How far a picture is from another: PSNR, SSIM, LPIPS.
+//! How far a picture is from another: PSNR, SSIM, LPIPS; and how steady a clip is in time.
 //!
-//! All three compare what files would hold: values are rounded to 8 bits first. Pictures are planes
+//! All compare what files would hold: values are rounded to 8 bits first. Pictures are planes
 //! `(3, height, width)` in [-1, 1].
 
 mod lpips;
 mod ssim;
+mod still;
+mod warp;
 
 pub use lpips::{Lpips, LpipsFeatures};
 pub use ssim::ssim;
+pub use still::StillMeter;
+pub use warp::WarpMeter;
 
 use crate::{
     Error, Result,

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! `i2sb eval`.
 
+mod clip;
 mod sheet;
 mod table;
 
@@ -12,11 +13,12 @@ use i2sb::{
     metric::{Lpips, psnr_rgb, ssim},
     noise::Stream,
     picture::{Picture, SaveOptions, is_picture},
-    restore::{Request, Restorer},
+    restore::{Request, RestoreOptions, Restorer},
     train::dataset::walk,
 };
 
 use self::{
+    clip::Clip,
     sheet::Sheet,
     table::{Row, Scores},
 };
@@ -27,7 +29,7 @@ use crate::{
 };
 
 /// Measure what a network gains: PSNR (RGB), SSIM and LPIPS of degraded and restored pictures against
-/// the originals.
+/// the originals; of a clip (--clip), how steady it is in time, too.
 #[derive(Debug, clap::Args)]
 #[command(after_help = crate::degrade::list())]
 pub struct Args {
@@ -37,6 +39,15 @@ pub struct Args {
     /// How the originals are degraded, for example jpeg:10
     #[arg(long, value_name = "SPEC", value_parser = spec)]
     degrade: String,
+    /// The pictures are the frames of one clip, in order of the numbers that end their names: also measure
+    /// flicker. Decoded frames of a real codec are given by --degrade pairs:DIR. Temporal deviation: of the
+    /// error, over time, where the original stands still; warping error: what changes along the original's
+    /// motion, which 8×8 blocks are followed for. Both in 8-bit levels
+    #[arg(long)]
+    clip: bool,
+    /// From 0, the input, to 1, fully restored. With 0 no network runs: scores ready-made pictures alone
+    #[arg(long, value_name = "0..1", default_value_t = RestoreOptions::default().strength)]
+    strength: f32,
     /// Write the table as CSV
     #[arg(long, value_name = "FILE")]
     csv: Option<PathBuf>,
@@ -58,20 +69,27 @@ pub fn run(args: Args, cancel: &Cancel) -> anyhow::Result<()> {
         i2sb::picture::writable(path)?;
     }
     let degradation = degrade::parse(&args.degrade)?;
-    let restorer = Restorer::new(&args.model.open()?, args.engine.options())?;
+    let options = RestoreOptions { strength: args.strength, ..args.engine.options() };
+    let restorer = Restorer::new(&args.model.open()?, options)?;
     let lpips = if args.no_lpips { None } else { Some(Lpips::new()?) };
-    let names: Vec<_> = walk(&args.folder)?.into_iter().filter(|name| is_picture(name)).collect();
+    let mut names: Vec<_> = walk(&args.folder)?.into_iter().filter(|name| is_picture(name)).collect();
     if names.is_empty() {
         return Err(Error::file(&args.folder, "holds no pictures").into());
+    }
+    if args.clip {
+        names = clip::in_order(names)?;
     }
     let job =
         Job { args: &args, degradation: degradation.as_ref(), restorer: &restorer, lpips: lpips.as_ref() };
     let progress = Progress::new(names.len());
-    let (mut rows, mut sheet, mut failed) = (Vec::new(), Sheet::default(), 0);
+    let (mut rows, mut failed) = (Vec::new(), 0);
+    let mut shown = Shown { sheet: args.sheet.as_ref().map(|_| Sheet::default()), clip: None };
     for (number, name) in names.iter().enumerate() {
-        match job.measure(name, &progress, args.sheet.as_ref().map(|_| &mut sheet), cancel) {
+        match job.measure(name, &progress, &mut shown, cancel) {
             Ok(row) => rows.push(row),
             Err(Error::Cancelled) => return Err(Error::Cancelled.into()),
+            // The frames around a gap are no neighbours.
+            Err(error) if args.clip => return Err(error.into()),
             Err(error) => {
                 progress.line(&error.to_string());
                 failed += 1;
@@ -84,10 +102,14 @@ pub fn run(args: Args, cancel: &Cancel) -> anyhow::Result<()> {
         rows.push(table::mean(&rows));
         print!("{}", table::text(&rows));
         println!("{} on {}, restored by {}", args.degrade, args.folder.display(), restorer.about());
-        if let Some(path) = &args.csv {
-            atomic::write_bytes(path, table::csv(&rows).as_bytes())?;
+        if let Some(clip) = &shown.clip {
+            print!("{}", clip.text());
         }
-        if let Some(path) = &args.sheet {
+        if let Some(path) = &args.csv {
+            let clip = shown.clip.as_ref().map(|clip| (clip::COLUMNS, clip.csv()));
+            atomic::write_bytes(path, table::csv(&rows, clip).as_bytes())?;
+        }
+        if let (Some(path), Some(sheet)) = (&args.sheet, &shown.sheet) {
             sheet.draw(&args.degrade)?.save(path, SaveOptions::default())?;
         }
     }
@@ -95,6 +117,12 @@ pub fn run(args: Args, cancel: &Cancel) -> anyhow::Result<()> {
         anyhow::bail!("{failed} of {} pictures failed", names.len());
     }
     Ok(())
+}
+
+/// What gathers over all pictures.
+struct Shown {
+    sheet: Option<Sheet>,
+    clip: Option<Clip>,
 }
 
 /// What is the same for all pictures.
@@ -110,7 +138,7 @@ impl Job<'_> {
         &self,
         name: &Path,
         progress: &Progress,
-        sheet: Option<&mut Sheet>,
+        shown: &mut Shown,
         cancel: &Cancel,
     ) -> i2sb::Result<Row> {
         cancel.check()?;
@@ -136,8 +164,14 @@ impl Job<'_> {
             };
             Ok(Scores { psnr: psnr_rgb(x0, x)?, ssim: ssim(x0, x, width, height)?, lpips })
         };
-        let row = Row { image, before: scores(&x1)?, after: scores(&restored)? };
-        if let Some(sheet) = sheet {
+        let before = scores(&x1)?;
+        let after = if restored == x1 { before } else { scores(&restored)? };
+        let row = Row { image, before, after };
+        if self.args.clip {
+            let clip = shown.clip.get_or_insert_with(|| Clip::new((width, height)));
+            clip.push(&path, (width, height), [x0, &x1, &restored])?;
+        }
+        if let Some(sheet) = &mut shown.sheet {
             sheet.add(&row, (width, height), [x0, &x1, &restored])?;
         }
         Ok(row)

@@ -39,20 +39,27 @@ pub fn mean(rows: &[Row]) -> Row {
     Row { image: "mean".into(), before: scores(|row| row.before), after: scores(|row| row.after) }
 }
 
-/// One line per row; LPIPS is empty where it was left out.
-pub fn csv(rows: &[Row]) -> String {
-    let mut text = format!("{COLUMNS}\n");
-    for Row { image, before, after } in rows {
+/// One line per row; LPIPS is empty where it was left out. `last`: names of more columns, and what they hold in
+/// the last row; empty in the others.
+pub fn csv(rows: &[Row], last: Option<(&str, String)>) -> String {
+    let more = |value: &str| if last.is_some() { format!(",{value}") } else { String::new() };
+    let mut text = format!("{COLUMNS}{}\n", more(last.as_ref().map_or("", |(names, _)| names)));
+    for (at, Row { image, before, after }) in rows.iter().enumerate() {
         let lpips = |s: &Scores| s.lpips.map(|v| format!("{v:.6}")).unwrap_or_default();
         text.push_str(&format!(
-            "{},{:.4},{:.4},{:.6},{:.6},{},{}\n",
+            "{},{:.4},{:.4},{:.6},{:.6},{},{}{}\n",
             quoted(image),
             before.psnr,
             after.psnr,
             before.ssim,
             after.ssim,
             lpips(before),
-            lpips(after)
+            lpips(after),
+            match &last {
+                Some((_, values)) if at + 1 == rows.len() => more(values),
+                Some((names, _)) => more(&",".repeat(names.matches(',').count())),
+                None => String::new(),
+            }
         ));
     }
     text
@@ -121,18 +128,23 @@ mod tests {
     fn the_last_row_is_the_mean() {
         let mut rows = vec![row("a,b.png", 20.0, Some(0.25)), row("c.png", 30.0, Some(0.75))];
         rows.push(mean(&rows));
-        let csv = csv(&rows);
+        let more = csv(&rows, Some(("p,q", "1,2".into())));
+        let csv = csv(&rows, None);
         let lines: Vec<&str> = csv.lines().collect();
         assert_eq!(lines[0], "image,psnr_in,psnr_out,ssim_in,ssim_out,lpips_in,lpips_out");
         assert_eq!(lines[1], "\"a,b.png\",20.0000,21.0000,0.500000,0.500000,0.250000,0.250000");
         assert_eq!(lines[3], "mean,25.0000,26.0000,0.500000,0.500000,0.500000,0.500000");
         assert!(text(&rows).lines().last().unwrap().contains("+1.00"));
+        let more: Vec<&str> = more.lines().collect();
+        for (line, end) in [(0, ",p,q"), (1, ",,"), (2, ",,"), (3, ",1,2")] {
+            assert_eq!(more[line], format!("{}{end}", lines[line]));
+        }
     }
 
     #[test]
     fn left_out_scores_leave_empty_fields_and_equal_pictures_gain_nothing() {
         let rows = [row("a", f64::INFINITY, None)];
-        assert!(csv(&rows).ends_with("a,inf,inf,0.500000,0.500000,,\n"));
+        assert!(csv(&rows, None).ends_with("a,inf,inf,0.500000,0.500000,,\n"));
         assert!(text(&rows).contains("+0.00") && !text(&rows).contains("NaN"));
     }
 }
