@@ -11,6 +11,7 @@ from pathlib import Path
 
 import cv2
 import imageio_ffmpeg
+import numpy as np
 
 FFMPEG = imageio_ffmpeg.get_ffmpeg_exe()
 # Conversions between RGB and YUV that lose little.
@@ -32,9 +33,14 @@ class Case:
 
     name: str
     folder: Path
-    clip: bool
+    # "jpeg", "blur" or "clip".
+    kind: str
     # JPEG quality or CRF, where there is one.
     strength: int | None
+
+    @property
+    def clip(self):
+        return self.kind == "clip"
 
     @property
     def clean(self):
@@ -81,8 +87,19 @@ def square(picture, side):
     return picture[top : top + side, left : left + side]
 
 
-def pictures(source, cache, limit, side, qualities):
-    """Cases of JPEG 4:2:0 at each quality, of the pictures in a folder."""
+def motion(length):
+    """A horizontal line of so many pixels, as a kernel."""
+    return np.full((1, length), 1 / length, np.float32)
+
+
+BLURS = {
+    "Gaussian 1.6": lambda picture: cv2.GaussianBlur(picture, (0, 0), 1.6, borderType=cv2.BORDER_REFLECT_101),
+    "motion 9": lambda picture: cv2.filter2D(picture, -1, motion(9), borderType=cv2.BORDER_REFLECT_101),
+}
+
+
+def pictures(source, cache, limit, side, qualities, blurs):
+    """Cases of JPEG 4:2:0 at each quality, and of each blur, of the pictures in a folder."""
     files = evenly(sorted(p for p in source.iterdir() if p.suffix.lower() in PICTURES), limit)
     if not files:
         raise SystemExit(f"{source}: no pictures")
@@ -99,7 +116,7 @@ def pictures(source, cache, limit, side, qualities):
     finished(clean, cut)
     cases = []
     for quality in qualities:
-        case = Case(f"JPEG {quality}", base / f"jpeg-{quality}", False, quality)
+        case = Case(f"JPEG {quality}", base / f"jpeg-{quality}", "jpeg", quality)
 
         def degrade(case=case, quality=quality):
             case.jpeg.mkdir(exist_ok=True)
@@ -111,6 +128,16 @@ def pictures(source, cache, limit, side, qualities):
                 cv2.imwrite(str(case.degraded / path.name), cv2.imread(str(file)))
 
         finished(case.folder, degrade)
+        cases.append(case)
+    for blur in blurs:
+        case = Case(f"blur {blur}", base / f"blur-{blur.replace(' ', '-').lower()}", "blur", None)
+
+        def soften(case=case, blur=blur):
+            case.degraded.mkdir(exist_ok=True)
+            for path in sorted(clean.glob("*.png")):
+                cv2.imwrite(str(case.degraded / path.name), BLURS[blur](cv2.imread(str(path))))
+
+        finished(case.folder, soften)
         cases.append(case)
     return cases
 
@@ -125,7 +152,7 @@ def encoded(name, base, source, count, codecs):
     for codec in codecs:
         suffix, options = CODECS[codec]
         crf = int(options[options.index("-crf") + 1]) if "-crf" in options else None
-        case = Case(f"{name}, {codec}", base / codec.replace(" ", "-").lower(), True, crf)
+        case = Case(f"{name}, {codec}", base / codec.replace(" ", "-").lower(), "clip", crf)
 
         def degrade(case=case, suffix=suffix, options=options):
             stream = case.folder / f"stream{suffix}"

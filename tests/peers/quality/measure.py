@@ -14,9 +14,9 @@ import methods
 import report
 import scores
 import sheet
+from methods import CACHE
 
 ROOT = Path(__file__).resolve().parents[3]
-CACHE = ROOT / "tests" / "peers" / ".cache" / "quality"
 
 
 def newest():
@@ -31,7 +31,8 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--i2sb", required=True, help="the command (run.sh builds it, or takes $I2SB)")
     parser.add_argument("--pictures", type=Path, metavar="DIR", help="originals that are compressed as JPEG")
-    parser.add_argument("--qualities", type=int, nargs="+", default=[10, 20, 40, 80], metavar="Q")
+    parser.add_argument("--qualities", type=int, nargs="*", default=[10, 20, 40, 80], metavar="Q")
+    parser.add_argument("--blurs", nargs="*", default=list(material.BLURS), choices=list(material.BLURS))
     parser.add_argument("--limit", type=int, metavar="N", help="only N of the pictures, evenly spaced")
     parser.add_argument("--side", type=int, default=512, metavar="PX", help="only the middle of each picture")
     parser.add_argument("--clips", type=Path, metavar="DIR", help="clean clips that are encoded")
@@ -54,7 +55,7 @@ def main():
 
     cases = []
     if args.pictures:
-        cases += material.pictures(args.pictures, CACHE, args.limit, args.side, args.qualities)
+        cases += material.pictures(args.pictures, CACHE, args.limit, args.side, args.qualities, args.blurs)
     if args.clips:
         cases += material.clips(args.clips, CACHE, args.pattern, args.frames, args.codecs)
     if args.pictures and args.clips and args.static:

@@ -7,12 +7,17 @@ import json
 import shutil
 import subprocess
 import time
+import tomllib
 from pathlib import Path
 
 import cv2
 import numpy as np
 
 from material import SCALE, Case, ffmpeg
+
+
+HERE = Path(__file__).parent
+CACHE = HERE.parent / ".cache" / "quality"
 
 
 def names(case: Case):
@@ -25,7 +30,7 @@ class Decode:
     name = "decode"
     version = "1"
 
-    def suits(self, case):
+    def suits(self, _case):
         return True
 
     def run(self, case, out):
@@ -41,7 +46,7 @@ class Filter:
         self.name, self.text, self.version = name, text, text
 
     def suits(self, case):
-        return True
+        return case.kind != "blur"
 
     def run(self, case, out):
         graph = f"format=yuv444p,{self.text},format=rgb24"
@@ -61,7 +66,7 @@ class JpegQs:
     version = "1"
 
     def suits(self, case):
-        return case.jpeg.exists()
+        return case.kind == "jpeg"
 
     def run(self, case, out):
         seconds = 0.0
@@ -88,7 +93,7 @@ class Cunet:
         self.net = None
 
     def suits(self, case):
-        return True
+        return case.kind != "blur"
 
     def open(self):
         import ncnn
@@ -133,6 +138,41 @@ class Cunet:
         return seconds
 
 
+class Maxim:
+    """MAXIM, trained on GoPro, through TensorFlow.js in node (WebAssembly, one thread); blur only."""
+
+    name = "MAXIM"
+    version = "1"
+
+    def suits(self, case):
+        return case.kind == "blur"
+
+    def run(self, case, out):
+        modules = CACHE / "node" / "node_modules"
+        if not modules.exists():
+            modules.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(HERE / "package.json", modules.parent / "package.json")
+            words = ["npm", "install", "--no-audit", "--no-fund", "--ignore-scripts"]
+            subprocess.run(words, cwd=modules.parent, check=True, stdout=subprocess.DEVNULL)
+        jobs, shapes = [], {}
+        for name in names(case):
+            picture = cv2.imread(str(case.degraded / name))[:, :, ::-1]
+            source, target = out / f"{name}.in", out / f"{name}.out"
+            picture.tofile(source)
+            shapes[name] = picture.shape
+            jobs.append({"input": str(source), "output": str(target), "height": picture.shape[0], "width": picture.shape[1]})
+        done = subprocess.run(["node", str(HERE / "maxim.mjs"), str(modules)], capture_output=True, text=True,
+                              input="".join(json.dumps(job) + "\n" for job in jobs))
+        if done.returncode:
+            raise SystemExit(f"MAXIM: {done.stderr.strip()}")
+        for name, shape in shapes.items():
+            restored = np.fromfile(out / f"{name}.out", np.uint8).reshape(shape)
+            cv2.imwrite(str(out / name), restored[:, :, ::-1])
+        for job in jobs:
+            Path(job["input"]).unlink(), Path(job["output"]).unlink()
+        return sum(json.loads(line)["seconds"] for line in done.stdout.splitlines())
+
+
 class Preset:
     """One of ours, on one thread like the others."""
 
@@ -140,10 +180,12 @@ class Preset:
         self.i2sb, self.folder, self.precision = i2sb, folder, precision
         self.name = f"i2sb {folder.name}"
         weights = (folder / "model.safetensors").read_bytes()
-        self.version = hashlib.sha256(weights + (folder / "config.toml").read_bytes()).hexdigest()
+        config = (folder / "config.toml").read_bytes()
+        self.version = hashlib.sha256(weights + config).hexdigest()
+        self.task = tomllib.loads(config.decode())["task"]
 
     def suits(self, case):
-        return True
+        return (case.kind == "blur") == (self.task == "deblur")
 
     def run(self, case, out):
         begin = time.perf_counter()
@@ -154,7 +196,7 @@ class Preset:
         return time.perf_counter() - begin
 
 
-# Strengths as in each filter's documentation for visible blocking; found best of a few on JPEG 20.
+# One strength each for all cases, as a user would set it who sees blocks.
 FILTERS = [
     ("ffmpeg deblock", "deblock=filter=strong:block=8"),
     ("ffmpeg spp", "spp=quality=4:qp=8"),
@@ -166,7 +208,7 @@ def all_methods(i2sb, presets, precision):
     """In the order of tables."""
     filters = [Filter(name, text) for name, text in FILTERS]
     ours = [Preset(i2sb, folder, precision) for folder in presets]
-    return [Decode(), *filters, JpegQs(), Cunet(2), *ours]
+    return [Decode(), *filters, JpegQs(), Cunet(2), Maxim(), *ours]
 
 
 def restored(method, case, pixels):
