@@ -9,18 +9,32 @@ use std::sync::{
 use crate::{Error, Result};
 
 /// Shared stop flag: cloned into long work, set from anywhere, checked between network blocks.
-#[derive(Debug, Clone, Default)]
-pub struct Cancel(Arc<AtomicBool>);
+#[derive(Clone, Default)]
+pub struct Cancel {
+    flag: Arc<AtomicBool>,
+    ask: Option<Arc<dyn Fn() -> bool + Send + Sync>>,
+}
+
+impl std::fmt::Debug for Cancel {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.debug_tuple("Cancel").field(&self.is_cancelled()).finish()
+    }
+}
 
 impl Cancel {
-    /// Asks the work to stop at its next check.
-    pub fn cancel(&self) {
-        self.0.store(true, Ordering::Release);
+    /// One that also stops once `ask` says so; it is asked at every check.
+    pub fn when(ask: impl Fn() -> bool + Send + Sync + 'static) -> Self {
+        Self { flag: Arc::default(), ask: Some(Arc::new(ask)) }
     }
 
-    /// True once [`Cancel::cancel`] was called.
+    /// Asks the work to stop at its next check.
+    pub fn cancel(&self) {
+        self.flag.store(true, Ordering::Release);
+    }
+
+    /// True once [`Cancel::cancel`] was called, or what [`Cancel::when`] was given says so.
     pub fn is_cancelled(&self) -> bool {
-        self.0.load(Ordering::Acquire)
+        self.flag.load(Ordering::Acquire) || self.ask.as_ref().is_some_and(|ask| ask())
     }
 
     /// Stops here if asked to.
