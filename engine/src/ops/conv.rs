@@ -7,6 +7,8 @@ use std::sync::Arc;
 use candle_core::{DType, Tensor};
 
 use super::conv_cpu::CpuConv;
+#[cfg(feature = "cudnn")]
+use super::cuda::{Convolution, Gpu};
 use crate::{Error, Result};
 
 /// A convolution with its weights: zero padding of `kernel/2` on each side, stride 1 or 2.
@@ -23,6 +25,9 @@ enum Weights {
     /// As they came: other devices, strides and kernels; variables of a training; and half types on the
     /// CPU, which are widened and packed for each call, because two copies would not fit in memory.
     Plain { weight: Tensor, bias: Option<Tensor> },
+    /// On a CUDA device, for inference: `(out, k, k, in)` and f32, outputs padded to what the kernels take.
+    #[cfg(feature = "cudnn")]
+    Cuda { weight: Tensor, bias: Tensor, out: usize },
 }
 
 impl Conv2d {
@@ -48,6 +53,13 @@ impl Conv2d {
         } else {
             Weights::Plain { weight, bias }
         };
+        #[cfg(feature = "cudnn")]
+        let weights = match weights {
+            Weights::Plain { weight, bias } if weight.device().is_cuda() && !weight.track_op() => {
+                on_cuda(&weight, bias.as_ref())?
+            }
+            other => other,
+        };
         Ok(Self { weights, stride })
     }
 
@@ -67,9 +79,31 @@ impl Conv2d {
                 // Sums are f32; the result is rounded once.
                 Ok(conv.forward(&x.to_dtype(DType::F32)?)?.to_dtype(x.dtype())?)
             }
+            #[cfg(feature = "cudnn")]
+            Weights::Cuda { weight, bias, out } => {
+                let (gpu, padding, stride) = (Gpu::of(x.device())?, weight.dim(1)? / 2, self.stride);
+                let op = Convolution { gpu, padding, stride };
+                let y = x.contiguous()?.apply_op3_no_bwd(weight, bias, &op)?;
+                if y.dim(3)? == *out { Ok(y) } else { Ok(y.narrow(3, 0, *out)?.contiguous()?) }
+            }
             Weights::Plain { weight, bias } => plain(x, weight, bias.as_ref(), self.stride),
         }
     }
+}
+
+#[cfg(feature = "cudnn")]
+fn on_cuda(weight: &Tensor, bias: Option<&Tensor>) -> Result<Weights> {
+    let out = weight.dim(0)?;
+    let missing = out.next_multiple_of(8) - out;
+    let bias = match bias {
+        Some(bias) => bias.to_dtype(DType::F32)?,
+        None => Tensor::zeros(out, DType::F32, weight.device())?,
+    };
+    Ok(Weights::Cuda {
+        weight: weight.permute((0, 2, 3, 1))?.contiguous()?.pad_with_zeros(0, 0, missing)?,
+        bias: bias.pad_with_zeros(0, 0, missing)?,
+        out,
+    })
 }
 
 /// True if our own kernels compute it, and no gradient of the weights can be asked for.

@@ -7,6 +7,8 @@
 mod amx;
 mod conv;
 mod conv_cpu;
+#[cfg(feature = "cudnn")]
+pub(crate) mod cuda;
 mod dot;
 pub(crate) mod gemm;
 mod isa;

@@ -20,7 +20,8 @@ pub struct RestoreOptions {
     /// the input comes back bit for bit.
     pub strength: f32,
     /// Edge of a tile in pixels, halo not counted, rounded up to the network's stride; 0: as large as
-    /// [`crate::tile::AUTO_TILE_PIXELS`] allows. The result does not depend on it.
+    /// [`crate::tile::AUTO_TILE_PIXELS`] allows, 2048 on a CUDA device. On the CPU the result does not
+    /// depend on it.
     pub tile: usize,
     /// Threads on the CPU, at most [`RestoreOptions::MAX_THREADS`]; 0: one per core. The result does
     /// not depend on it.

@@ -13,6 +13,9 @@ use crate::{
     tile::{Plan, Window, pad_edges},
 };
 
+/// Edge of an automatic tile on a CUDA device, in pixels, halo not counted: a 1080p frame is one tile.
+const CUDA_TILE: usize = 2048;
+
 impl Restorer {
     /// Runs the sampler on as much of `input`, `(1, 3, H, W)` on the CPU, as `window` depends on, and
     /// returns the window of the result, `(1, 3, rows, cols)`.
@@ -40,7 +43,11 @@ impl Restorer {
         let mask = request.mask.map(mask).transpose()?;
 
         let halo = model.network.halo();
-        let plan = Plan::new(region.rows.len(), region.cols.len(), stride, halo, self.options.tile)?;
+        let tile = match self.options.tile {
+            0 if model.device.is_cuda() => CUDA_TILE,
+            tile => tile,
+        };
+        let plan = Plan::new(region.rows.len(), region.cols.len(), stride, halo, tile)?;
         let (total, done) = (plan.count() * self.nfe(), AtomicUsize::new(0));
         let tick = || {
             let done = done.fetch_add(1, Ordering::Relaxed) + 1;

@@ -3,10 +3,14 @@
 
 pub(crate) mod attention;
 mod config;
+#[cfg(all(test, feature = "cudnn"))]
+mod cuda_tests;
 pub(crate) mod embedding;
 mod infer;
 pub(crate) mod layers;
 pub(crate) mod norm;
+#[cfg(feature = "cudnn")]
+mod norm_cuda;
 mod norm_grad;
 mod original;
 pub(crate) mod plan;

@@ -255,6 +255,10 @@ impl Affine {
     /// # Errors
     /// As [`group_norm`].
     pub fn norm(&self, x: &Tensor, silu: bool) -> Result<Tensor> {
+        #[cfg(feature = "cudnn")]
+        if x.device().is_cuda() && !x.track_op() && !self.weight.track_op() {
+            return super::norm_cuda::norm(self, x, None, silu);
+        }
         let shape = (x.dim(0)?, self.weight.dim(0)?);
         let spread = |t: &Tensor| t.unsqueeze(0)?.broadcast_as(shape);
         group_norm(x, &spread(&self.weight)?, &spread(&self.bias)?, silu)
@@ -265,6 +269,10 @@ impl Affine {
     /// # Errors
     /// As [`group_norm`].
     pub fn norm_modulated(&self, x: &Tensor, embedding: &Tensor, silu: bool) -> Result<Tensor> {
+        #[cfg(feature = "cudnn")]
+        if x.device().is_cuda() && !x.track_op() && !self.weight.track_op() {
+            return super::norm_cuda::norm(self, x, Some(embedding), silu);
+        }
         let parts = embedding.to_dtype(DType::F32)?.chunk(2, D::Minus1)?;
         let one = (&parts[0] + 1.0)?;
         let scale = one.broadcast_mul(&self.weight)?;

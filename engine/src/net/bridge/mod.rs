@@ -6,11 +6,15 @@
 //! the thread or the instruction set.
 
 mod config;
+#[cfg(feature = "cudnn")]
+mod cuda;
 mod layout;
 mod learn;
 mod packed;
 mod reference;
 mod run;
+#[cfg(feature = "cudnn")]
+mod tape;
 mod time;
 mod train;
 
@@ -39,12 +43,15 @@ pub struct BridgeNet {
 enum BackEnd {
     CpuF32(run::Runner<f32>),
     CpuBf16(run::Runner<bf16>),
+    #[cfg(feature = "cudnn")]
+    Cuda(cuda::Runner),
     Candle(Tensor),
 }
 
 impl BridgeNet {
     /// - `params`: every tensor of [`Layout::entries`], one after the other.
-    /// - `precision`: [`Precision::F32`] everywhere; [`Precision::Bf16`] on processors that multiply it (AVX512_BF16, AMX).
+    /// - `precision`: [`Precision::F32`] everywhere; [`Precision::Bf16`] on processors that multiply it (AVX512_BF16,
+    ///   AMX); each on CUDA devices, with the feature `cudnn`.
     ///
     /// # Errors
     /// [`Error::Shape`] if `params` has another length, [`Error::NotFinite`] if it holds NaN or
@@ -68,6 +75,10 @@ impl BridgeNet {
             (Device::Cpu, Precision::Bf16) => {
                 let limit = "f32: this processor has no bfloat16 products (AVX512_BF16 or AMX)";
                 return Err(Error::setting("precision", "bf16", limit));
+            }
+            #[cfg(feature = "cudnn")]
+            (Device::Cuda(_), precision) => {
+                BackEnd::Cuda(cuda::Runner::new(layout.clone(), params, device, precision.into())?)
             }
             (_, Precision::F32) => BackEnd::Candle(Tensor::from_vec(params, layout.len(), device)?),
             (_, precision) => {
@@ -107,10 +118,18 @@ impl Network for BridgeNet {
             let expected = format!("(B, {channels}, H, W), H and W multiples of {stride}, B noise levels");
             return Err(Error::shape("bridge network input", x.dims(), expected));
         }
-        if let BackEnd::Candle(params) = &self.back_end {
-            cancel.check()?;
-            let levels = Tensor::new(noise_level, x.device())?;
-            return reference::forward(&self.layout, params, x, &levels);
+        match &self.back_end {
+            BackEnd::Candle(params) => {
+                cancel.check()?;
+                let levels = Tensor::new(noise_level, x.device())?;
+                return reference::forward(&self.layout, params, x, &levels);
+            }
+            #[cfg(feature = "cudnn")]
+            BackEnd::Cuda(runner) => {
+                cancel.check()?;
+                return runner.forward(x, noise_level);
+            }
+            BackEnd::CpuF32(_) | BackEnd::CpuBf16(_) => {}
         }
         let values = x.flatten_all()?.to_vec1::<f32>()?;
         let mut out = Vec::with_capacity(b * 3 * h * w);
@@ -118,7 +137,7 @@ impl Network for BridgeNet {
             out.extend(match &self.back_end {
                 BackEnd::CpuF32(r) => r.forward(x, (h, w), *level, cancel)?,
                 BackEnd::CpuBf16(r) => r.forward(x, (h, w), *level, cancel)?,
-                BackEnd::Candle(_) => unreachable!("returned above"),
+                _ => unreachable!("returned above"),
             });
         }
         Ok(Tensor::from_vec(out, (b, 3, h, w), x.device())?)
@@ -141,5 +160,7 @@ impl Network for BridgeNet {
     }
 }
 
+#[cfg(all(test, feature = "cudnn"))]
+mod cuda_tests;
 #[cfg(test)]
 mod tests;

@@ -39,6 +39,8 @@ enum BackEnd {
     CpuF32(Vec<learn::Worker<f32>>),
     CpuBf16(Vec<learn::Worker<bf16>>),
     Candle(Device),
+    #[cfg(feature = "cudnn")]
+    Cuda(super::tape::Tape),
 }
 
 impl Learner {
@@ -55,6 +57,14 @@ impl Learner {
             (Device::Cpu, p) => {
                 let limit = "f32, or bf16 on a processor that multiplies it (AVX512_BF16 or AMX)";
                 return Err(Error::setting("precision", p.name(), limit));
+            }
+            #[cfg(feature = "cudnn")]
+            (Device::Cuda(_), p @ (Precision::F32 | Precision::Bf16)) => {
+                BackEnd::Cuda(super::tape::Tape::new(device, p.into())?)
+            }
+            #[cfg(feature = "cudnn")]
+            (Device::Cuda(_), p) => {
+                return Err(Error::setting("precision", p.name(), "f32 or bf16 for training on this device"));
             }
             (device, Precision::F32) => BackEnd::Candle(device.clone()),
             (_, p) => return Err(Error::setting("precision", p.name(), "f32 for training on this device")),
@@ -93,6 +103,8 @@ impl Learner {
             BackEnd::CpuF32(workers) => Ok(native(&self.layout, workers, params, batch, (h, w), grad)),
             BackEnd::CpuBf16(workers) => Ok(native(&self.layout, workers, params, batch, (h, w), grad)),
             BackEnd::Candle(device) => tape(&self.layout, device, params, batch, (h, w), grad),
+            #[cfg(feature = "cudnn")]
+            BackEnd::Cuda(tape) => tape.loss_and_grad(&self.layout, params, batch, (h, w), grad),
         }
     }
 }

@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! `auto | cpu | cuda:N` → a device of the tensor library.
 
+#[cfg(feature = "cuda")]
+mod cuda;
+
 use std::{fmt, str::FromStr};
 
 use candle_core::Device;
@@ -29,16 +32,19 @@ impl DeviceName {
     /// [`Error::Device`] if a CUDA device is asked for that this build or this machine lacks.
     pub fn open(self) -> Result<Device> {
         match self {
-            Self::Auto if cfg!(feature = "cuda") => Ok(Device::new_cuda(0).unwrap_or(Device::Cpu)),
+            #[cfg(feature = "cuda")]
+            Self::Auto if cuda::count() > 0 => Ok(cuda::open(0).unwrap_or(Device::Cpu)),
             Self::Auto | Self::Cpu => Ok(Device::Cpu),
-            Self::Cuda(_) if !cfg!(feature = "cuda") => Err(self.refused(
+            #[cfg(feature = "cuda")]
+            Self::Cuda(number) => cuda::open(number).map_err(|reason| {
+                self.refused(&format!(
+                    "{reason}; `nvidia-smi` tells drivers and devices, device cpu always works"
+                ))
+            }),
+            #[cfg(not(feature = "cuda"))]
+            Self::Cuda(_) => Err(self.refused(
                 "this build runs on the CPU only; use device cpu or auto, or build with --features cuda",
             )),
-            Self::Cuda(number) => Device::new_cuda(number).map_err(|error| {
-                let reason = error.to_string();
-                let reason = reason.lines().next().unwrap_or_default();
-                self.refused(&format!("{reason}; `nvidia-smi -L` lists the devices; device cpu always works"))
-            }),
         }
     }
 
