@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What restores pictures: the trait the element works against, and the threads that run it.
 
+pub mod cuda;
 pub mod real;
 pub mod reuse;
 pub mod worker;
@@ -67,6 +68,9 @@ pub enum EngineError {
     /// The engine has ended, as a frame before this one told.
     #[error("the engine has stopped")]
     Stopped,
+    /// CUDA was asked for and cannot be used.
+    #[error("CUDA: {0}")]
+    Cuda(#[from] cuda::CudaError),
     /// Everything else the engine can tell.
     #[error(transparent)]
     Failed(#[from] i2sb::Error),

@@ -8,7 +8,7 @@ use gst::prelude::*;
 use gst::subclass::prelude::*;
 
 use super::caps::{Format, template};
-use super::settings::{Settings, properties};
+use super::settings::{CUDA, Settings, properties};
 use super::source::Source;
 use super::stats;
 use super::stream::Stream;
@@ -144,6 +144,7 @@ impl ObjectImpl for I2sbRestore {
                 let state = self.stream.lock();
                 stats::structure(&state.counters, &state.times, state.about.as_ref()).to_value()
             }
+            CUDA => crate::engine::cuda::status().to_value(),
             name => lock(&self.settings).get(name),
         }
     }

@@ -3,8 +3,11 @@
 
 use gst::prelude::*;
 
+use i2sb_cuda_abi::Code;
+
 use super::I2sbRestore;
 use crate::engine::EngineError;
+use crate::engine::cuda::CudaError;
 use crate::engine::worker::chain;
 
 /// Code of the PROGRESS messages of loading and warm-up.
@@ -50,6 +53,13 @@ fn domain(error: &EngineError) -> Domain {
         EngineError::Panicked(_) | EngineError::Stopped | EngineError::Cancelled => {
             Domain::Library(gst::LibraryError::Failed)
         }
+        EngineError::Cuda(error) => Domain::Resource(match error {
+            CudaError::NotFound { .. }
+            | CudaError::NoDriver { .. }
+            | CudaError::Refused { code: Code::Device, .. } => gst::ResourceError::NotFound,
+            CudaError::Unloadable { .. } | CudaError::Version { .. } => gst::ResourceError::OpenRead,
+            _ => gst::ResourceError::Failed,
+        }),
         EngineError::Failed(error) => match error {
             Error::Io { source, .. } => Domain::Resource(match source.kind() {
                 std::io::ErrorKind::NotFound => gst::ResourceError::NotFound,

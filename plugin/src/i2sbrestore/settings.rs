@@ -147,6 +147,8 @@ impl Default for Settings {
     }
 }
 
+/// The property that says whether CUDA can be used.
+pub const CUDA: &str = "cuda";
 /// Frames beyond the batch that are held when `max-in-flight` is 0: one that is decoded while the
 /// engine works, one that is written back.
 const SPARE_FRAMES: usize = 2;
@@ -238,7 +240,7 @@ pub fn properties() -> Vec<glib::ParamSpec> {
             .build(),
         glib::ParamSpecString::builder("device")
             .nick("Device")
-            .blurb("Where the network runs: auto (CUDA if it is there, else the CPU), cpu, or cuda:N")
+            .blurb("Where the network runs: auto (CUDA if the property `cuda` says that it can be used, else the CPU), cpu, or cuda:N")
             .default_value(Some(d.device.as_str()))
             .mutable_ready()
             .build(),
@@ -348,6 +350,11 @@ pub fn properties() -> Vec<glib::ParamSpec> {
             .controllable()
             .mutable_playing()
             .build(),
+        glib::ParamSpecString::builder(CUDA)
+            .nick("CUDA")
+            .blurb("Whether CUDA can be used here and from which library, or why not; asked once")
+            .read_only()
+            .build(),
         glib::ParamSpecBoxed::builder::<gst::Structure>("stats")
             .nick("Statistics")
             .blurb(
@@ -367,7 +374,7 @@ mod tests {
     fn defaults_shown_are_defaults_used() {
         gst::init().unwrap();
         let settings = Settings::default();
-        for spec in properties().iter().filter(|spec| spec.name() != "stats") {
+        for spec in properties().iter().filter(|spec| ![CUDA, "stats"].contains(&spec.name())) {
             let (shown, used) = (spec.default_value(), settings.get(spec.name()));
             assert_eq!(format!("{shown:?}"), format!("{used:?}"), "{}", spec.name());
         }

@@ -10,6 +10,7 @@ use i2sb::preset::Preset;
 use i2sb::restore::RestoreOptions;
 
 use super::settings::Settings;
+use crate::engine::cuda::{self, Choice, Library, Remote};
 use crate::engine::real::Real;
 use crate::engine::worker::{Key, Loader, Worker};
 use crate::engine::{Engine, EngineError, Factory, provided};
@@ -25,6 +26,7 @@ pub struct Source {
 enum Kind {
     Provided(Factory, String),
     Preset(Arc<Preset>, RestoreOptions),
+    Cuda(Arc<Library>, Choice),
 }
 
 impl Source {
@@ -39,11 +41,11 @@ impl Source {
             let kind = Kind::Provided(factory, rest.to_owned());
             return Ok(Self { key: Key { model, device, precision }, wanted, kind, worker: None });
         }
-        let device: DeviceName = device.parse()?;
-        // Opened once here, so that a device that is not there is told before anything runs.
-        let on_cpu = device.open()?.is_cpu();
+        let asked: DeviceName = device.parse()?;
+        // Asked here, so that a device that is not there is told before anything runs.
+        let (device, library) = on(asked)?;
         let precision = match precision.as_str() {
-            "" if on_cpu => Precision::F32,
+            "" if library.is_none() => Precision::F32,
             "" => Precision::F16,
             name => name.parse()?,
         };
@@ -56,8 +58,17 @@ impl Source {
             device: device.to_string(),
             precision: precision.name().to_owned(),
         };
-        let options = RestoreOptions { device, precision, ..RestoreOptions::default() };
-        Ok(Self { key, wanted, kind: Kind::Preset(Arc::new(preset), options), worker: None })
+        let kind = match library {
+            Some(library) => {
+                let choice = Choice::new(&preset, key.device.clone(), key.precision.clone());
+                Kind::Cuda(library, choice)
+            }
+            None => {
+                let options = RestoreOptions { device, precision, ..RestoreOptions::default() };
+                Kind::Preset(Arc::new(preset), options)
+            }
+        };
+        Ok(Self { key, wanted, kind, worker: None })
     }
 
     /// Whether `settings` still ask for this.
@@ -82,11 +93,35 @@ impl Source {
                     Real::load(&preset, options).map(|engine| Box::new(engine) as Box<dyn Engine>)
                 })
             }
+            Kind::Cuda(library, choice) => {
+                let (library, choice) = (library.clone(), choice.clone());
+                Box::new(move || {
+                    Remote::open(library, &choice).map(|engine| Box::new(engine) as Box<dyn Engine>)
+                })
+            }
         };
         let worker = Worker::shared(&self.key, loader)?;
         // Held from here until NULL, so that stopping and starting again loads nothing.
         self.worker = Some(worker.clone());
         Ok(worker)
+    }
+}
+
+/// Where a device's engine is: in the plugin for the CPU, in the CUDA library for the others. `auto` is
+/// the first CUDA device where one can be used, else the CPU; the property `cuda` says which and why.
+fn on(asked: DeviceName) -> Result<(DeviceName, Option<Arc<Library>>), EngineError> {
+    let first = DeviceName::Cuda(0);
+    match asked {
+        DeviceName::Cpu => Ok((asked, None)),
+        DeviceName::Cuda(_) => {
+            let library = cuda::library()?;
+            library.status(&asked.to_string())?;
+            Ok((asked, Some(library)))
+        }
+        DeviceName::Auto => match cuda::library().and_then(|l| l.status(&first.to_string()).map(|_| l)) {
+            Ok(library) => Ok((first, Some(library))),
+            Err(_) => Ok((DeviceName::Cpu, None)),
+        },
     }
 }
 

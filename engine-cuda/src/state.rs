@@ -1,0 +1,84 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! An opened engine, in safe Rust.
+
+use i2sb::{
+    Cancel, Error,
+    device::DeviceName,
+    ops::Precision,
+    preset::Preset,
+    restore::{Request, RestoreOptions, Restorer},
+};
+use i2sb_cuda_abi::Code;
+
+/// A preset's network on its device.
+pub(crate) struct State {
+    restorer: Restorer,
+    pub(crate) description: String,
+}
+
+/// What the caller wants for a picture.
+pub(crate) struct Wish<'a> {
+    pub steps: u32,
+    pub tile: u32,
+    pub seed: u64,
+    pub sampler: &'a str,
+}
+
+impl State {
+    pub fn open(preset: &str, device: &str, precision: &str) -> i2sb::Result<Self> {
+        let device: DeviceName = device.parse()?;
+        let precision: Precision = precision.parse()?;
+        let preset = match preset {
+            "" => Preset::default_embedded()?,
+            name => Preset::open(name)?,
+        };
+        let options = RestoreOptions { device, precision, ..RestoreOptions::default() };
+        let restorer = Restorer::new(&preset, options)?;
+        let lines = [preset.config.name.as_str(), &preset.hash, &restorer.device(), precision.name()];
+        Ok(Self { description: lines.join("\n"), restorer })
+    }
+
+    pub fn restore(
+        &mut self,
+        rgb: &[f32],
+        (width, height): (usize, usize),
+        wish: &Wish,
+        cancel: &Cancel,
+    ) -> i2sb::Result<Vec<f32>> {
+        let options = RestoreOptions {
+            nfe: Some(wish.steps as usize).filter(|&steps| steps > 0),
+            sampler: Some(wish.sampler.to_owned()).filter(|name| !name.is_empty()),
+            seed: wish.seed,
+            tile: wish.tile as usize,
+            strength: 1.0,
+            ..self.restorer.options().clone()
+        };
+        if options != *self.restorer.options() {
+            self.restorer = self.restorer.with_options(options)?;
+        }
+        self.restorer.restore(rgb, width, height, &Request::default(), cancel)
+    }
+}
+
+/// Whether a device can be used, in words.
+pub(crate) fn status(device: &str) -> i2sb::Result<String> {
+    let device: DeviceName = device.parse()?;
+    device.open()?;
+    Ok(format!("{device} can be used"))
+}
+
+/// The error as the interface tells errors apart.
+pub(crate) fn code(error: &Error) -> Code {
+    match error {
+        Error::Cancelled => Code::Cancelled,
+        Error::Device { .. } => Code::Device,
+        Error::Setting { .. } => Code::Setting,
+        Error::File { .. } | Error::Io { .. } => Code::File,
+        other => {
+            // What CUDA and its libraries call it; the tensor library has no variant for it.
+            let text = other.to_string().to_lowercase();
+            let short = ["out_of_memory", "out of memory", "alloc_failed"].iter().any(|s| text.contains(s));
+            if short { Code::OutOfMemory } else { Code::Failed }
+        }
+    }
+}

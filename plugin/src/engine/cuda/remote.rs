@@ -1,0 +1,109 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! An engine inside the CUDA library behind the element's trait.
+
+use std::sync::Arc;
+
+use i2sb::{Cancel, preset::Preset};
+use i2sb_cuda_abi::{Code, Knobs as AbiKnobs, Text};
+
+use super::{CudaError, Library, library::Handle};
+use crate::engine::{About, Engine, EngineError, Knobs, Picture};
+
+/// Side of the picture that warms the network up, in pixels.
+const WARM_UP: usize = 64;
+
+/// What is to be opened in a library.
+#[derive(Clone, Debug)]
+pub struct Choice {
+    /// Folder of the preset; empty: the one inside the library, which must be the plugin's.
+    pub preset: String,
+    /// The weights that it must have.
+    pub hash: String,
+    /// `cuda:N`.
+    pub device: String,
+    /// `f32`, `f16` or `bf16`.
+    pub precision: String,
+}
+
+impl Choice {
+    /// The choice of an opened preset.
+    pub fn new(preset: &Preset, device: String, precision: String) -> Self {
+        let folder = preset.folder.as_ref().map(|folder| folder.to_string_lossy().into_owned());
+        Self { preset: folder.unwrap_or_default(), hash: preset.hash.clone(), device, precision }
+    }
+}
+
+/// An engine inside a library.
+pub struct Remote {
+    library: Arc<Library>,
+    /// `None` only while being dropped.
+    engine: Option<Handle>,
+    about: About,
+}
+
+impl Remote {
+    /// Opens the preset on the device.
+    ///
+    /// # Errors
+    /// [`EngineError::Cuda`] with the library's words.
+    pub fn open(library: Arc<Library>, choice: &Choice) -> Result<Self, EngineError> {
+        let engine =
+            library.open(&choice.preset, &choice.device, &choice.precision).map_err(|e| told(e, 0))?;
+        let text = library.describe(&engine);
+        let mut remote = Self { library, engine: Some(engine), about: About::default() };
+        let text = text.map_err(|error| told(error, 0))?;
+        let mut lines = text.lines().map(str::to_owned);
+        let mut next = || lines.next().unwrap_or_default();
+        remote.about = About { model: next(), hash: next(), device: next(), precision: next() };
+        if remote.about.hash != choice.hash {
+            let reason = format!(
+                "{} holds other weights of {} than the plugin; install the library of this plugin's version",
+                remote.library.path().display(),
+                remote.about.model
+            );
+            return Err(CudaError::Refused { code: Code::File, reason }.into());
+        }
+        Ok(remote)
+    }
+}
+
+impl Drop for Remote {
+    fn drop(&mut self) {
+        if let Some(engine) = self.engine.take() {
+            self.library.free(engine);
+        }
+    }
+}
+
+impl Engine for Remote {
+    fn about(&self) -> &About {
+        &self.about
+    }
+
+    fn warm_up(&mut self, cancel: &Cancel) -> Result<(), EngineError> {
+        let grey = Picture { width: WARM_UP, height: WARM_UP, rgb: vec![0.0; 3 * WARM_UP * WARM_UP] };
+        let knobs = Knobs { steps: 0, sampler: String::new(), seed: 0, tile: 0 };
+        self.restore(&grey, &knobs, cancel).map(drop)
+    }
+
+    fn restore(&mut self, picture: &Picture, knobs: &Knobs, cancel: &Cancel) -> Result<Picture, EngineError> {
+        let Some(engine) = &mut self.engine else { return Err(EngineError::Stopped) };
+        let Picture { width, height, ref rgb } = *picture;
+        let mut out = vec![0.0; rgb.len()];
+        let sampler = Text::of(&knobs.sampler);
+        let wish = AbiKnobs { steps: knobs.steps, tile: knobs.tile, seed: knobs.seed, sampler };
+        let done = self.library.restore(engine, (width, height), rgb, &mut out, wish, cancel);
+        done.map_err(|error| told(error, knobs.tile))?;
+        Ok(Picture { width, height, rgb: out })
+    }
+}
+
+/// The library's refusal as the element tells errors apart.
+fn told(error: CudaError, tile: u32) -> EngineError {
+    match error {
+        CudaError::Refused { code: Code::Cancelled, .. } => EngineError::Cancelled,
+        CudaError::Refused { code: Code::OutOfMemory, reason } => EngineError::OutOfMemory { tile, reason },
+        CudaError::Refused { code: Code::Panicked, reason } => EngineError::Panicked(reason),
+        other => EngineError::Cuda(other),
+    }
+}
