@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! `cargo xtask COMMAND`: what developers and CI run. One file per command, no dependencies.
 
+mod bundle_cuda;
 mod check;
+mod cuda_check;
 mod deny;
 mod layers;
 mod pages;
@@ -31,6 +33,16 @@ const COMMANDS: &[Command] = &[
     },
     Command { name: "pages", about: "links, files and commands named in pages exist", run: pages::run },
     Command { name: "rules", about: "house rules that a program can check", run: rules::run },
+    Command {
+        name: "bundle-cuda",
+        about: "a folder that checks, measures and trains on a machine with a GPU and no network",
+        run: bundle_cuda::run,
+    },
+    Command {
+        name: "cuda-check",
+        about: "the CUDA code over an emulated device (words: only tests with them in their names)",
+        run: cuda_check::run,
+    },
     Command {
         name: "deny",
         about: "licences, bans and sources of all dependencies, by deny.toml",

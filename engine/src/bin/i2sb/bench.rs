@@ -6,17 +6,21 @@ use std::{path::PathBuf, str::FromStr, time::Instant};
 use anyhow::Context;
 use candle_core::{DType, Device, Tensor};
 use i2sb::{
-    Cancel, atomic,
+    Cancel, Error, atomic,
+    device::DeviceName,
     net::{NetworkConfig, adm::AdmConfig, random::RandomWeights},
     noise::{self, NoiseKey},
+    ops::Precision,
     preset::{BridgeConfig, PresetConfig, SamplingConfig},
     restore::{Request, RestoreOptions, Restorer},
+    train::recipe::Recipe,
 };
 
 use crate::engine_args::{EngineArgs, ModelArgs};
 
 /// Measure how fast a network restores pictures on this machine.
 ///
+/// `--model` also takes a recipe (.toml), whose network is then measured with random weights.
 /// Times whole restorations (padding, tiles, sampler and all) and, in turn with them, a matrix product
 /// of the tensor library, f32, 1024×1024×1024: what this machine can do at most.
 #[derive(Debug, clap::Args)]
@@ -27,6 +31,9 @@ pub struct Args {
     /// Timed runs, after one that is not timed
     #[arg(long, value_name = "N", default_value_t = 9, value_parser = clap::value_parser!(u16).range(1..))]
     runs: u16,
+    /// Restore a picture of 256x256 on the CPU in f32, too, and say how far the two results are apart
+    #[arg(long)]
+    compare_cpu: bool,
     /// Write the figures as JSON into this file, too
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -65,15 +72,15 @@ struct Figures {
     precision: String,
     threads: usize,
     runs: u16,
+    /// Largest distance to the CPU's result in f32, as a share of the largest change that the network
+    /// made there.
+    cpu_distance: Option<f64>,
 }
 
 pub fn run(args: Args, cancel: &Cancel) -> anyhow::Result<()> {
-    let restorer = restorer(&args)?;
+    let restorer = restorer(&args, args.engine.options())?;
     let Size { width, height } = args.size;
-    let key = NoiseKey { seed: 1, frame: 0, draw: 0 };
-    let mut rgb = noise::normal(key, 3, 0..height, 0..width);
-    rgb.iter_mut().for_each(|v| *v = (*v * 0.3).clamp(-1.0, 1.0));
-
+    let rgb = picture(width, height);
     let restore = || -> anyhow::Result<f64> {
         let begin = Instant::now();
         restorer.restore(&rgb, width, height, &Request::default(), cancel)?;
@@ -104,6 +111,7 @@ pub fn run(args: Args, cancel: &Cancel) -> anyhow::Result<()> {
         precision: restorer.options().precision.name().into(),
         threads: restorer.install(rayon::current_num_threads),
         runs: args.runs,
+        cpu_distance: args.compare_cpu.then(|| distance(&args, &restorer, cancel)).transpose()?,
     };
     let json = serde_json::to_string_pretty(&figures)?;
     println!("{json}");
@@ -113,24 +121,54 @@ pub fn run(args: Args, cancel: &Cancel) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn restorer(args: &Args) -> anyhow::Result<Restorer> {
-    let options = RestoreOptions { nfe: args.engine.steps.or(Some(1)), ..args.engine.options() };
+fn picture(width: usize, height: usize) -> Vec<f32> {
+    let key = NoiseKey { seed: 1, frame: 0, draw: 0 };
+    let mut rgb = noise::normal(key, 3, 0..height, 0..width);
+    rgb.iter_mut().for_each(|v| *v = (*v * 0.3).clamp(-1.0, 1.0));
+    rgb
+}
+
+/// See [`Figures::cpu_distance`].
+fn distance(args: &Args, restorer: &Restorer, cancel: &Cancel) -> anyhow::Result<f64> {
+    const EDGE: usize = 256;
+    let options =
+        RestoreOptions { device: DeviceName::Cpu, precision: Precision::F32, ..args.engine.options() };
+    let cpu = self::restorer(args, options)?;
+    let rgb = picture(EDGE, EDGE);
+    let [found, wanted] = [restorer, &cpu].map(|r| r.restore(&rgb, EDGE, EDGE, &Request::default(), cancel));
+    let (found, wanted) = (found?, wanted?);
+    let largest =
+        |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| f64::from((a - b).abs())).fold(0.0, f64::max);
+    Ok(largest(&found, &wanted) / largest(&wanted, &rgb).max(1e-6))
+}
+
+fn restorer(args: &Args, options: RestoreOptions) -> anyhow::Result<Restorer> {
+    let options = RestoreOptions { nfe: args.engine.steps.or(Some(1)), ..options };
     let named = args.model.model.as_deref();
-    let Some((name, network)) = UNTRAINED.iter().find(|(name, _)| Some(*name) == named) else {
-        return Ok(Restorer::new(&args.model.open()?, options)?);
+    let (name, network) = match named.filter(|named| named.ends_with(".toml")) {
+        // A recipe: its network before it is trained.
+        Some(path) => {
+            let text = std::fs::read_to_string(path).map_err(Error::io(path))?;
+            let preset = Recipe::parse(&text, path)?.preset;
+            (preset.name, preset.network)
+        }
+        None => match UNTRAINED.iter().find(|(name, _)| Some(*name) == named) {
+            Some((name, network)) => ((*name).into(), network()),
+            None => return Ok(Restorer::new(&args.model.open()?, options)?),
+        },
     };
     let config = PresetConfig {
-        name: (*name).into(),
+        name,
         task: "bench".into(),
         description: "Random weights.".into(),
         sampling: SamplingConfig { sampler: "i2sb".into(), nfe: 1 },
         bridge: BridgeConfig::default(),
-        network: network(),
+        network,
     };
     let device = options.device.open()?;
     let weights = RandomWeights::new(&config.network, 1)?;
-    let network = config.network.build(&weights, &device, options.precision)?;
-    Ok(Restorer::from_network(network, device, config, options)?)
+    let built = config.network.build(&weights, &device, options.precision)?;
+    Ok(Restorer::from_network(built, device, config, options)?)
 }
 
 /// The reference product, its operands at hand.
