@@ -6,7 +6,7 @@ Outputs are compared first. Writes table.md, table.csv, figures.json and plot.pn
 """
 
 import argparse
-import json
+import os
 import platform
 import statistics
 import time
@@ -110,11 +110,14 @@ def main():
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--engines", nargs="+", help="only these")
     parser.add_argument("--precisions", nargs="+", default=["f32", "bf16"])
+    parser.add_argument("--eager", action="store_true", help="no torch.compile: for ADM it takes many minutes")
     parser.add_argument("--unchecked", action="store_true", help="do not compare outputs")
     parser.add_argument("--training", type=Path, metavar="DIR",
                         help="also time a training step of jpeg-small, with the pictures of this folder")
     parser.add_argument("--out", type=Path, default=ROOT / "out" / "peers-speed")
     args = parser.parse_args()
+    if args.eager:
+        os.environ["EAGER"] = "1"
     CACHE.mkdir(parents=True, exist_ok=True)
     args.out.mkdir(parents=True, exist_ok=True)
     run = {"date": time.strftime("%Y-%m-%d"), "processor": report.processor(), "system": platform.platform(),

@@ -2,10 +2,12 @@
 """One engine in a process of its own: `worker.py ENGINE PRECISION PRESET INPUT.npy THREADS CACHE`.
 
 Says `{"settings": …}` when it is ready. Each line `run N` on standard input is answered with N times
-in milliseconds, `output FILE.npy` with the restored picture in that file.
+in milliseconds, `output FILE.npy` with the restored picture in that file. With EAGER in the environment
+PyTorch does not compile.
 """
 
 import json
+import os
 import sys
 import time
 from pathlib import Path
@@ -24,11 +26,9 @@ def torch_engine(precision, folder, x, threads, _cache):
     model = networks.open_preset(folder).to(dtype=dtype, memory_format=torch.channels_last)
     ready = torch.from_numpy(x).to(memory_format=torch.channels_last)
 
-    def call(f):
-        with torch.inference_mode():
-            return lambda: f(ready)
-
-    candidates = {"eager, channels last": model, "torch.compile, freezing, channels last": torch.compile(model)}
+    candidates = {"eager, channels last": model}
+    if "EAGER" not in os.environ:
+        candidates["torch.compile, freezing, channels last"] = torch.compile(model)
     best = None
     for settings, f in candidates.items():
         with torch.inference_mode():
