@@ -45,6 +45,8 @@ pub struct About {
     pub device: String,
     /// The precision in use.
     pub precision: String,
+    /// Network evaluations per frame that the model advises; 0 counts as 1.
+    pub steps: u32,
 }
 
 /// Why an engine could not restore a picture.

@@ -34,6 +34,7 @@ impl Real {
             hash: preset.hash.clone(),
             device: restorer.device(),
             precision,
+            steps: preset.config.sampling.nfe as u32,
         };
         Ok(Self { about, restorer, knobs: None })
     }

@@ -5,6 +5,7 @@ use std::any::Any;
 use std::collections::HashMap;
 use std::ops::ControlFlow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError, Weak, mpsc};
 
 use i2sb::Cancel;
@@ -42,6 +43,7 @@ pub struct Worker {
     jobs: mpsc::Sender<Job>,
     progress: Arc<Mutex<Progress>>,
     cancel: Cancel,
+    id: u64,
 }
 
 static WORKERS: LazyLock<Mutex<HashMap<Key, Weak<Worker>>>> = LazyLock::new(Mutex::default);
@@ -72,11 +74,17 @@ impl Worker {
         let (jobs, queue) = mpsc::channel();
         let progress = Arc::new(Mutex::new(Progress::Loading(Vec::new())));
         let cancel = Cancel::default();
+        static NEXT: AtomicU64 = AtomicU64::new(0);
         let (told, token) = (progress.clone(), cancel.clone());
         std::thread::Builder::new()
             .name("i2sb-engine".into())
             .spawn(move || run(loader, &queue, &told, &token))?;
-        Ok(Self { jobs, progress, cancel })
+        Ok(Self { jobs, progress, cancel, id: NEXT.fetch_add(1, Ordering::Relaxed) })
+    }
+
+    /// Tells this worker from every other of the process, past and present.
+    pub fn id(&self) -> u64 {
+        self.id
     }
 
     /// Calls `listener` once loading has ended: at once if it has, else from the engine's thread.
@@ -134,8 +142,9 @@ fn run(loader: Loader, queue: &mpsc::Receiver<Job>, progress: &Mutex<Progress>, 
     for job in queue {
         let done = catch_unwind(AssertUnwindSafe(|| job(engine.as_mut())));
         if !matches!(done, Ok(ControlFlow::Continue(()))) {
-            // What a panic leaves behind is not to be trusted: the next start loads anew.
-            return conclude(progress, Progress::Failed("the engine panicked earlier".into()));
+            // What a panic or a lost device leaves behind is not to be trusted: whoever asks next
+            // loads anew.
+            return conclude(progress, Progress::Failed("the engine failed earlier".into()));
         }
     }
 }

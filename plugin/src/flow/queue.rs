@@ -169,6 +169,20 @@ impl<P, K: PartialEq, R, O> Queue<P, K, R, O> {
         Err(result)
     }
 
+    /// Whether a frame's result is still waited for.
+    pub fn is_wanted(&self, wanted: Ticket) -> bool {
+        let open = |entry: &Entry<P, K, R, O>| matches!(entry, Entry::Frame { ticket, state, .. } if *ticket == wanted && !matches!(state, State::Done(_)));
+        self.entries.iter().any(open)
+    }
+
+    /// The frame at the head, if all wait for it: it is not finished.
+    pub fn awaited(&self) -> Option<(Ticket, &P)> {
+        match self.entries.front()? {
+            Entry::Frame { state: State::Done(_), .. } | Entry::Other(_) => None,
+            Entry::Frame { ticket, payload, .. } => Some((*ticket, payload)),
+        }
+    }
+
     /// Takes the head if it may leave: a finished frame, or whatever is no frame.
     pub fn pop(&mut self) -> Option<Out<P, R, O>> {
         match self.entries.front()? {
@@ -244,7 +258,10 @@ mod tests {
         while let Batch::Ready(_) = q.take_batch(MS) {}
         q.finish(b, 'b').unwrap();
         assert_eq!(q.pop(), None);
+        assert_eq!(q.awaited(), Some((a, &10)));
+        assert!(q.is_wanted(a) && !q.is_wanted(b));
         q.finish(a, 'a').unwrap();
+        assert_eq!(q.awaited(), None);
         assert_eq!(q.finish(a, 'x'), Err('x'));
         let out: Vec<_> = std::iter::from_fn(|| q.pop()).collect();
         let want = vec![Out::Frame(10, 'a'), Out::Other("tag"), Out::Frame(11, 'b'), Out::Frame(12, 'p')];

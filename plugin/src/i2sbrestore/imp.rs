@@ -29,6 +29,8 @@ pub struct Input {
     pub format: Option<Arc<Format>>,
     /// From the last SEGMENT event.
     pub segment: Option<gst::FormattedSegment<gst::ClockTime>>,
+    /// Whether upstream is live, as it answered after that event.
+    pub live: Option<bool>,
 }
 
 /// Warnings that are given once per start.
@@ -36,8 +38,6 @@ pub struct Input {
 pub struct Told {
     /// About a transfer function the networks do not know.
     pub hdr: bool,
-    /// About a frame that could not be restored.
-    pub failure: bool,
     /// About samples that were not finite.
     pub broken: bool,
 }
@@ -50,8 +50,10 @@ pub struct I2sbRestore {
     pub srcpad: gst::Pad,
     /// What the user asked for.
     pub settings: Mutex<Settings>,
-    /// The model that the settings ask for, from NULL→READY.
-    pub source: Mutex<Option<Source>>,
+    /// The models that the settings ask for, from NULL→READY.
+    pub sources: Mutex<Vec<Source>>,
+    /// One that is loaded to replace the first of them.
+    pub candidate: Mutex<Option<Source>>,
     /// See [`Input`].
     pub input: Mutex<Input>,
     /// See [`Told`].
@@ -114,7 +116,8 @@ impl ObjectSubclass for I2sbRestore {
             srcpad,
             stream: Arc::new(Stream::new(settings.limits())),
             settings: Mutex::new(settings),
-            source: Mutex::default(),
+            sources: Mutex::default(),
+            candidate: Mutex::default(),
             input: Mutex::default(),
             told: Mutex::default(),
         }
@@ -142,7 +145,7 @@ impl ObjectImpl for I2sbRestore {
         match pspec.name() {
             "stats" => {
                 let state = self.stream.lock();
-                stats::structure(&state.counters, &state.times, state.about.as_ref()).to_value()
+                stats::structure(&state).to_value()
             }
             CUDA => crate::engine::cuda::status().to_value(),
             name => lock(&self.settings).get(name),
@@ -192,7 +195,7 @@ impl ElementImpl for I2sbRestore {
         let success = self.parent_change_state(transition)?;
         match transition {
             gst::StateChange::PausedToReady => self.stop(),
-            gst::StateChange::ReadyToNull => drop(lock(&self.source).take()),
+            gst::StateChange::ReadyToNull => lock(&self.sources).clear(),
             _ => {}
         }
         Ok(success)

@@ -6,9 +6,11 @@ use gst::prelude::*;
 use i2sb_cuda_abi::Code;
 
 use super::I2sbRestore;
+use super::engines::News;
 use crate::engine::EngineError;
 use crate::engine::cuda::CudaError;
 use crate::engine::worker::chain;
+use crate::flow::ladder::Move;
 
 /// Code of the PROGRESS messages of loading and warm-up.
 pub const LOAD: &str = "model-load";
@@ -36,6 +38,37 @@ pub fn warning(element: &I2sbRestore, what: &str, error: &EngineError) {
 /// Posts PROGRESS.
 pub fn progress(element: &I2sbRestore, kind: gst::ProgressType, text: &str) {
     let message = gst::message::Progress::builder(kind, LOAD, text).src(element).build();
+    // Without a bus there is nobody to tell.
+    let _ = element.post_message(message);
+}
+
+/// Name of the element messages about engines.
+pub const ENGINE: &str = "i2sb-engine";
+
+/// Posts an element message: an engine has failed, for this reason.
+pub fn outage(element: &I2sbRestore, reason: &str) {
+    post(element, gst::Structure::builder(ENGINE).field("event", "failed").field("reason", reason).build());
+}
+
+/// Posts an element message about a change of engine or steps.
+pub fn news(element: &I2sbRestore, news: &News) {
+    let about = |event: &str, model: &str| {
+        gst::Structure::builder(ENGINE).field("event", event).field("model", model)
+    };
+    let structure = match news {
+        News::Recovered(model) => about("recovered", model),
+        News::Changed(model) => about("changed", model),
+        News::Moved(moved, to) => {
+            let event = if *moved == Move::Down { "stepped-down" } else { "stepped-up" };
+            let (model, steps) = to.as_ref().map_or(("", 0), |(model, steps)| (model.as_str(), *steps));
+            about(event, model).field("steps", steps)
+        }
+    };
+    post(element, structure.build());
+}
+
+fn post(element: &I2sbRestore, structure: gst::Structure) {
+    let message = gst::message::Element::builder(structure).src(element).build();
     // Without a bus there is nobody to tell.
     let _ = element.post_message(message);
 }

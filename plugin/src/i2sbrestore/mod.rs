@@ -24,16 +24,34 @@
 //! frames as maximum; they are told again when it grew, or shrank by more than a quarter. By
 //! default no frame is dropped for being late and QOS events end here; see `late-frames`.
 //!
+//! `latency` fixes what is told. In a live pipeline with `late-frames` other than `process` it is also
+//! kept: a frame whose time is up goes out as it came (or is dropped), whatever the engine does.
+//!
+//! ## Load, failures and changes while playing
+//! With `steps=-1` or `fallback-models` the element takes as many steps, and the best model, as keep up
+//! with the frame rate of the caps: two frames above 90 % of it are a step down, two calm seconds with
+//! less than 70 % expected a step up; a step up that does not hold makes the next wait twice as long. With
+//! `late-frames=pass-through` the last rung passes frames. With `on-error=pass-through` an engine that
+//! fails is loaded again in the background, after half a second, then ever later up to 30 s; until it has
+//! restored a frame the next of `fallback-models` works, or frames pass. `model` may change while playing.
+//! Every such switch is a cross-fade over eight frames, three for a step down; what fails is left at once.
+//! The bus gets one WARNING per outage, and `i2sb-engine` element messages whose `event` is `failed`,
+//! `recovered`, `stepped-down`, `stepped-up` or `changed`.
+//!
 //! ## Interlaced video
 //! Each field is restored as a picture and the fields are woven again; see `interlaced`.
 
 mod caps;
 mod compare;
 mod control;
+mod engines;
 mod frame;
 mod imp;
+mod loading;
 mod message;
+mod mix;
 mod order;
+mod policies;
 mod settings;
 mod sink;
 mod source;

@@ -1,17 +1,19 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What the engine's thread does for one frame: judge lateness, reuse, restore, report.
+//! What the engines' threads do for one frame: judge lateness, reuse, restore, mix, report.
 
+use std::collections::VecDeque;
 use std::ops::ControlFlow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use i2sb::Cancel;
 
+use super::mix::mix;
 use super::settings::LateFrames;
-use super::stream::{Outcome, Stream};
+use super::stream::{Outcome, Pass, Stream, Work};
 use crate::engine::reuse::Changed;
-use crate::engine::worker::panicked;
+use crate::engine::worker::{Job, panicked};
 use crate::engine::{Engine, EngineError, Knobs, Picture};
 use crate::flow::queue::Ticket;
 
@@ -20,8 +22,9 @@ const SMALLER_TILE: u32 = 256;
 /// The smallest tile worth a second attempt, in pixels.
 const SMALLEST_TILE: u32 = 32;
 
-/// The frame the engine restored last for this element.
+/// The frame that was restored last for this element.
 pub struct Last {
+    engine: u64,
     knobs: Knobs,
     inputs: Vec<Arc<Picture>>,
     outputs: Vec<Arc<Picture>>,
@@ -32,7 +35,11 @@ pub struct Order {
     stream: Arc<Stream>,
     ticket: Ticket,
     inputs: Vec<Arc<Picture>>,
-    knobs: Knobs,
+    passes: VecDeque<Pass>,
+    results: Vec<(Vec<Arc<Picture>>, f32)>,
+    trouble: Option<EngineError>,
+    first: bool,
+    frame_time: Option<Duration>,
     running_time: Option<gst::ClockTime>,
     cancel: Cancel,
     done: bool,
@@ -49,15 +56,25 @@ struct Saved {
 
 impl Order {
     /// Work on the frame `ticket`.
-    pub fn new(
-        stream: Arc<Stream>,
-        ticket: Ticket,
-        inputs: Vec<Arc<Picture>>,
-        knobs: Knobs,
-        running_time: Option<gst::ClockTime>,
-        cancel: Cancel,
-    ) -> Self {
-        Self { stream, ticket, inputs, knobs, running_time, cancel, done: false }
+    pub fn new(stream: Arc<Stream>, ticket: Ticket, work: &Work, cancel: Cancel) -> Self {
+        Self {
+            stream,
+            ticket,
+            inputs: work.inputs.clone(),
+            passes: work.passes.iter().cloned().collect(),
+            results: Vec::new(),
+            trouble: None,
+            first: false,
+            frame_time: work.frame_time,
+            running_time: work.running_time,
+            cancel,
+            done: false,
+        }
+    }
+
+    /// Whether nobody waits for it any more: its time was up, or all was stopped.
+    fn unwanted(&self) -> bool {
+        self.cancel.is_cancelled() || !self.stream.lock().queue.is_wanted(self.ticket)
     }
 
     fn late(&self) -> Option<Outcome> {
@@ -71,17 +88,24 @@ impl Order {
         late.then_some(Outcome::Late { drop })
     }
 
-    fn restore(&self, engine: &mut dyn Engine, saved: &mut Saved) -> Result<Vec<Arc<Picture>>, EngineError> {
+    fn restore(
+        &self,
+        engine: &mut dyn Engine,
+        pass: &Pass,
+        saved: &mut Saved,
+    ) -> Result<Vec<Arc<Picture>>, EngineError> {
+        let (id, knobs) = (pass.worker.id(), &pass.knobs);
         // Taken out, so that no lock is held while the engine works.
         let last = self.stream.last.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let before = last.filter(|last| last.knobs == self.knobs);
+        let before = last.filter(|last| last.engine == id && last.knobs == *knobs);
         let mut outputs = Vec::with_capacity(self.inputs.len());
         for (index, input) in self.inputs.iter().enumerate() {
             let before =
                 before.as_ref().and_then(|last| Some((last.inputs.get(index)?, last.outputs.get(index)?)));
-            outputs.push(self.picture(engine, input, before, saved)?);
+            outputs.push(self.picture(engine, knobs, input, before, saved)?);
         }
-        let now = Last { knobs: self.knobs.clone(), inputs: self.inputs.clone(), outputs: outputs.clone() };
+        let now =
+            Last { engine: id, knobs: knobs.clone(), inputs: self.inputs.clone(), outputs: outputs.clone() };
         let mut last = self.stream.last.lock().unwrap_or_else(PoisonError::into_inner);
         // A stop cancels and then forgets; asked under the lock, what ends later cannot come back.
         *last = Some(now).filter(|_| !self.cancel.is_cancelled());
@@ -91,6 +115,7 @@ impl Order {
     fn picture(
         &self,
         engine: &mut dyn Engine,
+        knobs: &Knobs,
         input: &Picture,
         before: Option<(&Arc<Picture>, &Arc<Picture>)>,
         saved: &mut Saved,
@@ -104,7 +129,7 @@ impl Order {
                 return Ok(output.clone());
             }
             if changed.count() < changed.blocks.len() {
-                let parts = engine.restore_parts(input, output, &changed, &self.knobs, &self.cancel)?;
+                let parts = engine.restore_parts(input, output, &changed, knobs, &self.cancel)?;
                 if let Some((picture, reused)) = parts {
                     saved.reused += reused as u64;
                     return Ok(Arc::new(picture));
@@ -113,67 +138,151 @@ impl Order {
         } else {
             saved.blocks += Changed::blocks_of(input) as u64;
         }
-        let first = engine.restore(input, &self.knobs, &self.cancel);
+        let first = engine.restore(input, knobs, &self.cancel);
         let Err(EngineError::OutOfMemory { .. }) = first else { return first.map(Arc::new) };
-        let tile = if self.knobs.tile == 0 { SMALLER_TILE } else { self.knobs.tile / 2 };
+        let tile = if knobs.tile == 0 { SMALLER_TILE } else { knobs.tile / 2 };
         if tile < SMALLEST_TILE {
             return first.map(Arc::new);
         }
         saved.retried += 1;
-        let knobs = Knobs { tile, ..self.knobs.clone() };
+        let knobs = Knobs { tile, ..knobs.clone() };
         engine.restore(input, &knobs, &self.cancel).map(Arc::new)
     }
 
     fn finish(&mut self, outcome: Outcome) {
         self.done = true;
+        self.passes.clear();
         let refused = self.stream.lock().queue.finish(self.ticket, outcome);
         self.stream.ring();
         drop(refused);
     }
 }
 
+impl Order {
+    /// One engine's share.
+    fn pass(&mut self, engine: &mut dyn Engine, pass: &Pass, alone: bool) -> Result<(), EngineError> {
+        let (start, mut saved) = (Instant::now(), Saved::default());
+        let result = catch_unwind(AssertUnwindSafe(|| self.restore(engine, pass, &mut saved)));
+        let elapsed = start.elapsed();
+        let result = result.unwrap_or_else(|panic| Err(panicked(&*panic)));
+        {
+            let now = self.stream.now();
+            let mut state = self.stream.lock();
+            let state = &mut *state;
+            if result.is_ok() {
+                state.engines.succeeded(pass.worker.id(), now);
+            }
+            let counters = &mut state.counters;
+            counters.repeated += saved.repeated;
+            counters.blocks += saved.blocks;
+            counters.reused_blocks += saved.reused;
+            counters.retried += saved.retried;
+            // A frame that was not fully computed, or by two, says nothing about what a frame costs.
+            if result.is_ok() && saved.reused == 0 && alone {
+                let stale = state.times.record(elapsed);
+                state.latency_stale |= stale && state.fixed_latency.is_none();
+                if let Some(frame_time) = self.frame_time.filter(|time| !time.is_zero()) {
+                    let load = elapsed.as_secs_f64() / frame_time.as_secs_f64();
+                    state.engines.worked(pass.worker.id(), pass.knobs.steps, load);
+                }
+            }
+        }
+        self.results.push((result?, pass.weight));
+        Ok(())
+    }
+
+    /// An engine could not do its share.
+    fn troubled(&mut self, id: u64, error: EngineError) {
+        if !matches!(error, EngineError::Cancelled) {
+            let now = self.stream.now();
+            self.first |= self.stream.lock().engines.failed(id, now) == Some(true);
+        }
+        self.trouble = Some(error);
+    }
+
+    /// All who could have worked on it; what there is goes out.
+    fn conclude(&mut self) {
+        let results = std::mem::take(&mut self.results);
+        let outcome = match (results.is_empty(), self.trouble.take()) {
+            (false, None) => Outcome::Restored(mix(&self.inputs, results, false), None),
+            (false, Some(error)) if !matches!(error, EngineError::Cancelled) => {
+                let pictures = mix(&self.inputs, results, true);
+                Outcome::Restored(pictures, Some(error).filter(|_| self.first))
+            }
+            (_, trouble) => {
+                Outcome::Failed { error: trouble.unwrap_or(EngineError::Stopped), first: self.first }
+            }
+        };
+        self.finish(outcome);
+    }
+}
+
 impl Drop for Order {
     fn drop(&mut self) {
         if !self.done {
-            self.finish(Outcome::Failed(EngineError::Stopped));
+            // Its engine ended before its turn came.
+            if let Some(id) = self.passes.front().map(|pass| pass.worker.id())
+                && self.trouble.is_none()
+            {
+                self.troubled(id, EngineError::Stopped);
+            }
+            self.conclude();
         }
     }
 }
 
-/// Runs a batch on the engine's thread; `Break` after a panic.
-pub fn attend(orders: Vec<Order>, engine: &mut dyn Engine) -> ControlFlow<()> {
+/// Queues a batch at the engine that works on it first. What an ended engine did not take is given
+/// back: dropped, its frames fail.
+pub fn submit(orders: Vec<Order>) -> Option<Job> {
+    let worker = orders.first()?.passes.front()?.worker.clone();
+    let id = worker.id();
+    worker.submit(Box::new(move |engine| attend(orders, engine, id))).err()
+}
+
+/// Whether the engine that told this must not be used again.
+fn is_lost(error: &EngineError) -> bool {
+    use i2sb::Error;
+    matches!(
+        error,
+        EngineError::Panicked(_)
+            | EngineError::Cuda(_)
+            | EngineError::Failed(Error::Tensor(_) | Error::Device { .. })
+    )
+}
+
+/// Runs a batch on an engine's thread; `Break` if the engine is not to be trusted any more.
+fn attend(orders: Vec<Order>, engine: &mut dyn Engine, id: u64) -> ControlFlow<()> {
+    let mut flow = ControlFlow::Continue(());
     for mut order in orders {
-        if order.cancel.is_cancelled() {
-            order.finish(Outcome::Failed(EngineError::Cancelled));
+        if flow.is_break() {
+            // Dropped, and failed by that.
+            continue;
+        }
+        if order.unwanted() {
+            order.finish(Outcome::Failed { error: EngineError::Cancelled, first: false });
             continue;
         }
         if let Some(outcome) = order.late() {
             order.finish(outcome);
             continue;
         }
-        let (start, mut saved) = (Instant::now(), Saved::default());
-        let result = catch_unwind(AssertUnwindSafe(|| order.restore(engine, &mut saved)));
-        let elapsed = start.elapsed();
-        let result = match result {
-            Ok(result) => result,
-            Err(panic) => {
-                order.finish(Outcome::Failed(panicked(&*panic)));
-                return ControlFlow::Break(());
-            }
-        };
-        {
-            let mut state = order.stream.lock();
-            let counters = &mut state.counters;
-            counters.repeated += saved.repeated;
-            counters.blocks += saved.blocks;
-            counters.reused_blocks += saved.reused;
-            counters.retried += saved.retried;
-            // A frame that was not fully computed says nothing about what a frame costs.
-            if result.is_ok() && saved.reused == 0 {
-                state.latency_stale |= state.times.record(elapsed);
+        let alone = order.passes.len() == 1 && order.results.is_empty();
+        while order.passes.front().is_some_and(|pass| pass.worker.id() == id) {
+            let Some(pass) = order.passes.pop_front() else { break };
+            if let Err(error) = order.pass(engine, &pass, alone) {
+                if is_lost(&error) {
+                    flow = ControlFlow::Break(());
+                    order.passes.retain(|pass| pass.worker.id() != id);
+                }
+                order.troubled(id, error);
             }
         }
-        order.finish(result.map_or_else(Outcome::Failed, Outcome::Restored));
+        if order.passes.is_empty() {
+            order.conclude();
+        } else {
+            // The other engine's turn; refused, it is dropped here, and concludes.
+            drop(submit(vec![order]));
+        }
     }
-    ControlFlow::Continue(())
+    flow
 }

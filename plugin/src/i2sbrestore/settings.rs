@@ -6,95 +6,20 @@ use std::time::Duration;
 use gst::glib;
 use gst::prelude::*;
 
+pub use super::policies::{Compare, Hdr, Interlaced, LateFrames, OnError};
 use super::tables::{PRECISION, SAMPLER};
 use crate::engine::Knobs;
 use crate::flow::queue::Limits;
-
-/// What happens to a frame that downstream will find too late.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, glib::Enum)]
-#[enum_type(name = "GstI2sbLateFrames")]
-pub enum LateFrames {
-    /// Lateness is ignored.
-    #[default]
-    #[enum_value(name = "Process: restore every frame, ignore QOS", nick = "process")]
-    Process,
-    /// Late frames go out as they came in.
-    #[enum_value(name = "Pass through: let late frames out unrestored", nick = "pass-through")]
-    PassThrough,
-    /// Late frames do not go out.
-    #[enum_value(name = "Drop: drop late frames and tell upstream", nick = "drop")]
-    Drop,
-}
-
-/// What happens to interlaced content.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, glib::Enum)]
-#[enum_type(name = "GstI2sbInterlaced")]
-pub enum Interlaced {
-    /// Each field is a picture.
-    #[default]
-    #[enum_value(name = "Fields: restore each field by itself and weave them again", nick = "fields")]
-    Fields,
-    /// The woven frame is a picture.
-    #[enum_value(name = "Frame: restore the woven frame as if it were progressive", nick = "frame")]
-    Frame,
-    /// Not restored.
-    #[enum_value(name = "Pass through: leave interlaced frames as they are", nick = "pass-through")]
-    PassThrough,
-    /// An error.
-    #[enum_value(name = "Error: stop with an error", nick = "error")]
-    Error,
-}
-
-/// What happens to content with an HDR transfer function.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, glib::Enum)]
-#[enum_type(name = "GstI2sbHdr")]
-pub enum Hdr {
-    /// Not restored, with one warning.
-    #[default]
-    #[enum_value(name = "Pass through: leave HDR video as it is, with one warning", nick = "pass-through")]
-    PassThrough,
-    /// Restored as if it were SDR, with one warning.
-    #[enum_value(name = "Process: restore it as if it were SDR, with one warning", nick = "process")]
-    Process,
-    /// An error.
-    #[enum_value(name = "Error: stop with an error", nick = "error")]
-    Error,
-}
-
-/// What happens when a frame cannot be restored.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, glib::Enum)]
-#[enum_type(name = "GstI2sbOnError")]
-pub enum OnError {
-    /// The stream ends with an error.
-    #[default]
-    #[enum_value(name = "Error: post an error and stop", nick = "error")]
-    Error,
-    /// The stream goes on unrestored.
-    #[enum_value(name = "Pass through: warn and let frames out unrestored", nick = "pass-through")]
-    PassThrough,
-}
-
-/// Before and after in one frame.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, glib::Enum)]
-#[enum_type(name = "GstI2sbCompare")]
-pub enum Compare {
-    /// The restored frame.
-    #[default]
-    #[enum_value(name = "Off: the restored frame", nick = "off")]
-    Off,
-    /// Left half before, right half after.
-    #[enum_value(name = "Split: left half before, right half after", nick = "split")]
-    Split,
-    /// The middle of the frame twice.
-    #[enum_value(name = "Side: the middle of the frame twice, before and after", nick = "side")]
-    Side,
-}
 
 /// What the user asked for.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Settings {
     /// Short name or path; empty: the embedded network.
     pub model: String,
+    /// The same of those to step down to, with commas between.
+    pub fallback_models: String,
+    /// Evaluations per frame; 0: as the model advises; [`AUTO_STEPS`].
+    pub steps: i32,
     /// `auto`, `cpu`, `cuda:N`.
     pub device: String,
     /// Name of a row of the engine's precisions; empty: the engine's choice.
@@ -129,6 +54,8 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             model: String::new(),
+            fallback_models: String::new(),
+            steps: 0,
             device: "auto".into(),
             precision: String::new(),
             knobs: Knobs { steps: 0, sampler: String::new(), seed: 0, tile: 0 },
@@ -152,8 +79,10 @@ pub const CUDA: &str = "cuda";
 /// Frames beyond the batch that are held when `max-in-flight` is 0: one that is decoded while the
 /// engine works, one that is written back.
 const SPARE_FRAMES: usize = 2;
+/// The value of `steps` that leaves the number to the load.
+pub const AUTO_STEPS: i32 = -1;
 /// A bridge of the usual thousand noise levels has room for one step less.
-const MOST_STEPS: u32 = 999;
+const MOST_STEPS: i32 = 999;
 /// Most frames a user may ask to be held.
 const MOST_FRAMES: u32 = 1024;
 
@@ -168,6 +97,11 @@ impl Settings {
         Limits { max_in_flight, batch_size, batch_timeout: Duration::from_nanos(self.batch_timeout) }
     }
 
+    /// The latency that the user fixed.
+    pub fn fixed_latency(&self) -> Option<Duration> {
+        u64::try_from(self.latency).ok().map(Duration::from_nanos)
+    }
+
     /// Sets one property. The type has been checked by GObject. Whether the latency may have changed.
     pub fn set(&mut self, name: &str, value: &glib::Value) -> bool {
         fn of<'a, T: glib::value::FromValue<'a>>(value: &'a glib::Value) -> T {
@@ -179,7 +113,11 @@ impl Settings {
             "model" => self.model = text(value),
             "device" => self.device = text(value),
             "precision" => self.precision = PRECISION.name_of(value).into(),
-            "steps" => self.knobs.steps = of(value),
+            "fallback-models" => self.fallback_models = text(value),
+            "steps" => {
+                self.steps = of(value);
+                self.knobs.steps = u32::try_from(self.steps).unwrap_or(0);
+            }
             "sampler" => self.knobs.sampler = SAMPLER.name_of(value).into(),
             "seed" => self.knobs.seed = of(value),
             "tile-size" => self.knobs.tile = of(value),
@@ -206,7 +144,8 @@ impl Settings {
             "model" => text(&self.model),
             "device" => self.device.to_value(),
             "precision" => PRECISION.value_of(&self.precision),
-            "steps" => self.knobs.steps.to_value(),
+            "fallback-models" => text(&self.fallback_models),
+            "steps" => self.steps.to_value(),
             "sampler" => SAMPLER.value_of(&self.knobs.sampler),
             "seed" => self.knobs.seed.to_value(),
             "tile-size" => self.knobs.tile.to_value(),
@@ -234,7 +173,16 @@ pub fn properties() -> Vec<glib::ParamSpec> {
             .nick("Model")
             .blurb(
                 "Network to restore with: a short name such as jpeg-small, searched in the documented directories, \
-                 a path or a file: URI of a preset's folder; nothing or empty means the embedded network",
+                 a path or a file: URI of a preset's folder; nothing or empty means the embedded network. Changed \
+                 while playing, the new one is loaded beside the old one, which works until then",
+            )
+            .mutable_playing()
+            .build(),
+        glib::ParamSpecString::builder("fallback-models")
+            .nick("Fallback models")
+            .blurb(
+                "Cheaper networks to step down to while the machine cannot keep up with the frame rate, or while \
+                 model fails: names as in model, best first, with commas between; all are kept in memory",
             )
             .mutable_ready()
             .build(),
@@ -250,11 +198,15 @@ pub fn properties() -> Vec<glib::ParamSpec> {
             "Numbers that the network multiplies with; sums are always f32",
             glib::ParamFlags::READWRITE | gst::PARAM_FLAG_MUTABLE_READY,
         ),
-        glib::ParamSpecUInt::builder("steps")
+        glib::ParamSpecInt::builder("steps")
             .nick("Steps")
-            .blurb("Network evaluations per frame, each as costly as the first; 0 means as many as the model advises")
+            .blurb(
+                "Network evaluations per frame, each as costly as the first; 0 means as many as the model advises, \
+                 -1 auto: as many of those as keep up with the frame rate",
+            )
+            .minimum(AUTO_STEPS)
             .maximum(MOST_STEPS)
-            .default_value(d.knobs.steps)
+            .default_value(d.steps)
             .mutable_playing()
             .build(),
         SAMPLER.property(
@@ -333,7 +285,10 @@ pub fn properties() -> Vec<glib::ParamSpec> {
             .build(),
         glib::ParamSpecInt64::builder("latency")
             .nick("Latency")
-            .blurb("Latency in nanoseconds that live pipelines are told; -1 means as measured")
+            .blurb(
+                "Latency in nanoseconds that live pipelines are told, whatever the load; with late-frames other \
+                 than process every frame of a live source leaves within it. -1 means as measured",
+            )
             .minimum(-1)
             .default_value(d.latency)
             .mutable_playing()
@@ -359,7 +314,8 @@ pub fn properties() -> Vec<glib::ParamSpec> {
             .nick("Statistics")
             .blurb(
                 "Counters and times: frames in, out, restored, bypassed, late, dropped, failed, repeated and retried, \
-                 tiles reused, ms per frame p50 and p95, model, hash, device and precision",
+                 tiles reused, steps down and up, outages and recoveries, frames queued, ms per frame p50 and p95, \
+                 and of the model in use its name, steps, hash, device and precision",
             )
             .read_only()
             .build(),

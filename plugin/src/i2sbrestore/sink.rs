@@ -2,17 +2,26 @@
 //! The sink pad: frames are decoded and queued, with the events and queries between them.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use gst::prelude::*;
 use gst::subclass::prelude::*;
 
 use super::caps::{Format, Scan};
+use super::engines::Passed;
 use super::frame::parts;
 use super::imp::{CAT, I2sbRestore, lock};
-use super::settings::{Compare, Hdr, Settings};
-use super::stream::{BatchKey, Held, Other, Outcome, PendingQuery, Work};
+use super::settings::{Compare, Hdr, LateFrames, OnError, Settings};
+use super::stream::{BatchKey, Held, Other, Outcome, Pass, PendingQuery, Work};
 use crate::engine::Picture;
+use crate::flow::ladder::Move;
 use crate::pixel::to_rgb;
+
+/// When a frame is due, and the next.
+struct Times {
+    frame: Option<Duration>,
+    running: Option<gst::ClockTime>,
+}
 
 impl I2sbRestore {
     /// A frame.
@@ -21,36 +30,51 @@ impl I2sbRestore {
         _pad: &gst::Pad,
         buffer: gst::Buffer,
     ) -> Result<gst::FlowSuccess, gst::FlowError> {
+        let arrived = self.stream.now();
         let (format, segment) = {
             let input = lock(&self.input);
             (input.format.clone().ok_or(gst::FlowError::NotNegotiated)?, input.segment.clone())
         };
+        let live = self.is_live();
         if let Some(time) = segment.as_ref().and_then(|segment| segment.to_stream_time(buffer.pts())) {
             // Fails only for properties without a binding.
             let _ = self.obj().sync_values(time);
         }
         let settings = lock(&self.settings).clone();
-        self.wait_for_room()?;
+        let waited = self.wait_for_room()?;
         gst::log!(CAT, imp = self, "frame {:?}", buffer.pts());
         let work = match self.policy(&format, segment.as_ref(), &buffer, &settings)? {
-            None => None,
-            Some(scan) => {
-                let running_time = segment.as_ref().and_then(|segment| segment.to_running_time(buffer.pts()));
-                Some(self.decode(&format, &buffer, scan, &settings, running_time)?)
-            }
+            None => Err(Passed::Asked),
+            Some(scan) => match self.pick(&settings, live && waited) {
+                // The bus has been told, with the reason.
+                Err(Passed::Outage) if settings.on_error == OnError::Error => {
+                    return Err(gst::FlowError::Error);
+                }
+                Err(why) => Err(why),
+                Ok(passes) => {
+                    let times = Times {
+                        frame: format.frame_time().or(buffer.duration()).map(Into::into),
+                        running: segment.as_ref().and_then(|segment| segment.to_running_time(buffer.pts())),
+                    };
+                    Ok(self.decode(&format, &buffer, scan, &settings, passes, times)?)
+                }
+            },
         };
         let mut state = self.stream.lock();
         state.flow?;
         state.counters.input += 1;
         let dispatched = match work {
-            None => {
-                state.queue.push_done(None, Held { buffer, work: None }, Outcome::Bypassed);
+            Err(why) => {
+                state.queue.push_done(None, Held { buffer, work: None, due: None }, Outcome::Passed(why));
                 None
             }
-            Some(work) => {
+            Ok(work) => {
                 let now = self.stream.now();
                 let key = BatchKey::of(&work);
-                state.queue.push(now, Some(key), Held { buffer, work: Some(work) });
+                let bound =
+                    state.fixed_latency.filter(|_| live && settings.late_frames != LateFrames::Process);
+                let due = bound.map(|latency| arrived + latency);
+                state.queue.push(now, Some(key), Held { buffer, work: Some(work), due });
                 Some(self.stream.dispatch(&mut state))
             }
         };
@@ -60,16 +84,50 @@ impl I2sbRestore {
         Ok(gst::FlowSuccess::Ok)
     }
 
-    fn wait_for_room(&self) -> Result<(), gst::FlowError> {
+    /// Whether upstream is live: asked once per segment.
+    fn is_live(&self) -> bool {
+        if let Some(live) = lock(&self.input).live {
+            return live;
+        }
+        let mut query = gst::query::Latency::new();
+        let live = self.sinkpad.peer_query(&mut query) && query.result().0;
+        lock(&self.input).live = Some(live);
+        live
+    }
+
+    /// Who works on the next frame; engines whose time has come are loaded again.
+    fn pick(&self, settings: &Settings, late: bool) -> Result<Vec<Pass>, Passed> {
+        let now = self.stream.now();
+        let (picked, due) = {
+            let mut state = self.stream.lock();
+            if late {
+                state.engines.late(now);
+            }
+            let due = state.engines.due(now);
+            let (picked, moved) = state.engines.pick(now, settings);
+            state.counters.step_downs += u64::from(moved == Some(Move::Down));
+            state.counters.step_ups += u64::from(moved == Some(Move::Up));
+            (picked, due)
+        };
+        for seat in due {
+            self.load_again(seat);
+        }
+        picked
+    }
+
+    /// Whether there was any waiting.
+    fn wait_for_room(&self) -> Result<bool, gst::FlowError> {
         let mut state = self.stream.lock();
+        let mut waited = false;
         loop {
             state.flow?;
             if state.eos {
                 return Err(gst::FlowError::Eos);
             }
             if state.queue.has_room() {
-                return Ok(());
+                return Ok(waited);
             }
+            waited = true;
             state = self.stream.wait(state, None);
         }
     }
@@ -84,7 +142,7 @@ impl I2sbRestore {
     ) -> Result<Option<Scan>, gst::FlowError> {
         let nothing = settings.strength == 0.0 && settings.compare == Compare::Off;
         let unseen = gst::BufferFlags::GAP | gst::BufferFlags::DECODE_ONLY;
-        if !settings.enabled || nothing || buffer.flags().intersects(unseen) || self.stream.lock().unloaded {
+        if !settings.enabled || nothing || buffer.flags().intersects(unseen) {
             return Ok(None);
         }
         if let Some(segment) = segment {
@@ -135,7 +193,8 @@ impl I2sbRestore {
         buffer: &gst::BufferRef,
         scan: Scan,
         settings: &Settings,
-        running_time: Option<gst::ClockTime>,
+        passes: Vec<Pass>,
+        times: Times,
     ) -> Result<Work, gst::FlowError> {
         let map = buffer.map_readable().map_err(|error| {
             gst::element_imp_error!(
@@ -162,8 +221,15 @@ impl I2sbRestore {
             Arc::new(Picture { width, height, rgb })
         };
         let inputs = parts.iter().map(decode).collect();
-        let (knobs, strength, compare) = (settings.knobs.clone(), settings.strength, settings.compare);
-        Ok(Work { parts, inputs, knobs, strength, compare, running_time })
+        Ok(Work {
+            parts,
+            inputs,
+            passes,
+            strength: settings.strength,
+            compare: settings.compare,
+            frame_time: times.frame,
+            running_time: times.running,
+        })
     }
 
     /// An event from upstream.
@@ -183,7 +249,10 @@ impl I2sbRestore {
             }
             gst::EventView::FlushStop(_) => {
                 let result = self.srcpad.push_event(event);
-                lock(&self.input).segment = None;
+                {
+                    let mut input = lock(&self.input);
+                    (input.segment, input.live) = (None, None);
+                }
                 self.restart();
                 result
             }
@@ -193,7 +262,10 @@ impl I2sbRestore {
             },
             gst::EventView::Segment(segment) => {
                 match segment.segment().downcast_ref::<gst::ClockTime>() {
-                    Some(time) => lock(&self.input).segment = Some(time.clone()),
+                    Some(time) => {
+                        let mut input = lock(&self.input);
+                        (input.segment, input.live) = (Some(time.clone()), None);
+                    }
                     None => {
                         let format = segment.segment().format();
                         gst::element_imp_error!(

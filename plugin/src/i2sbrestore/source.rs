@@ -16,6 +16,7 @@ use crate::engine::worker::{Key, Loader, Worker};
 use crate::engine::{Engine, EngineError, Factory, provided};
 
 /// A model that exists, not yet loaded.
+#[derive(Clone)]
 pub struct Source {
     key: Key,
     wanted: (String, String, String),
@@ -23,6 +24,7 @@ pub struct Source {
     worker: Option<Arc<Worker>>,
 }
 
+#[derive(Clone)]
 enum Kind {
     Provided(Factory, String),
     Preset(Arc<Preset>, RestoreOptions),
@@ -34,8 +36,8 @@ impl Source {
     ///
     /// # Errors
     /// [`EngineError`] with the file, the reason and where was searched.
-    pub fn resolve(settings: &Settings) -> Result<Self, EngineError> {
-        let wanted = (settings.model.clone(), settings.device.clone(), settings.precision.clone());
+    pub fn resolve(model: &str, settings: &Settings) -> Result<Self, EngineError> {
+        let wanted = (model.to_owned(), settings.device.clone(), settings.precision.clone());
         let (model, device, precision) = wanted.clone();
         if let Some((factory, rest)) = provided(&model) {
             let kind = Kind::Provided(factory, rest.to_owned());
@@ -71,10 +73,29 @@ impl Source {
         Ok(Self { key, wanted, kind, worker: None })
     }
 
-    /// Whether `settings` still ask for this.
-    pub fn fits(&self, settings: &Settings) -> bool {
-        let (model, device, precision) = &self.wanted;
-        (model, device, precision) == (&settings.model, &settings.device, &settings.precision)
+    /// All models of `settings`: `model`, then `fallback-models`.
+    ///
+    /// # Errors
+    /// As [`Source::resolve`].
+    pub fn resolve_all(settings: &Settings) -> Result<Vec<Self>, EngineError> {
+        names(settings).map(|model| Self::resolve(model, settings)).collect()
+    }
+
+    /// Whether `settings` still ask for these.
+    pub fn fit(sources: &[Self], settings: &Settings) -> bool {
+        let wanted = names(settings)
+            .map(|model| (model.to_owned(), settings.device.clone(), settings.precision.clone()));
+        sources.iter().map(|source| source.wanted.clone()).eq(wanted)
+    }
+
+    /// The value of `model` that this stands for.
+    pub fn name(&self) -> &str {
+        &self.wanted.0
+    }
+
+    /// Lets go of the engine, so that the next one is not held back by it.
+    pub fn release(&mut self) {
+        self.worker = None;
     }
 
     /// The engine's thread; starts loading if nobody has yet.
@@ -123,6 +144,12 @@ fn on(asked: DeviceName) -> Result<(DeviceName, Option<Arc<Library>>), EngineErr
             Err(_) => Ok((DeviceName::Cpu, None)),
         },
     }
+}
+
+/// The names of all models, the best first.
+fn names(settings: &Settings) -> impl Iterator<Item = &str> {
+    let fallbacks = settings.fallback_models.split(',').map(str::trim).filter(|name| !name.is_empty());
+    std::iter::once(settings.model.as_str()).chain(fallbacks)
 }
 
 /// A `file:` URI or a path as a path.

@@ -7,6 +7,7 @@ use gst::prelude::*;
 use gst::subclass::prelude::*;
 
 use super::compare::compose;
+use super::engines::Passed;
 use super::imp::{CAT, I2sbRestore, lock};
 use super::settings::{Compare, LateFrames};
 use super::stream::{Held, Other, Outcome, Work};
@@ -71,13 +72,25 @@ impl I2sbRestore {
             if let Some(out) = state.queue.pop() {
                 break out;
             }
-            state = self.stream.wait(state, dispatched.deadline);
+            let now = self.stream.now();
+            let awaited = state.queue.awaited().and_then(|(ticket, held)| Some((ticket, held.due?)));
+            if let Some((ticket, _)) = awaited.filter(|(_, due)| *due <= now) {
+                // Its time is up: what the engine makes of it later is refused.
+                let drop = state.late_frames == LateFrames::Drop;
+                state.engines.late(now);
+                let _ = state.queue.finish(ticket, Outcome::Late { drop });
+                continue;
+            }
+            let deadline = awaited.map(|(_, due)| due).into_iter().chain(dispatched.deadline).min();
+            state = self.stream.wait(state, deadline);
         };
         let stale = std::mem::take(&mut state.latency_stale);
         if stale {
             state.times.announce();
         }
+        let news = std::mem::take(&mut state.engines.news);
         drop(state);
+        self.tell(news);
         self.stream.ring();
         if stale {
             gst::debug!(CAT, imp = self, "latency changed");
@@ -111,7 +124,9 @@ impl I2sbRestore {
             Failed,
         }
         let count = match outcome {
-            Outcome::Bypassed => Count::Bypassed,
+            Outcome::Passed(Passed::Asked) => Count::Bypassed,
+            Outcome::Passed(Passed::Overload) => Count::Late,
+            Outcome::Passed(Passed::Outage) => Count::Failed,
             Outcome::Late { drop } => {
                 self.tell_late(&held, drop);
                 if drop {
@@ -119,13 +134,18 @@ impl I2sbRestore {
                 }
                 Count::Late
             }
-            Outcome::Failed(error) => {
-                if !self.failed(&error) {
+            Outcome::Failed { error, first } => {
+                if !self.failed(&error, first) {
                     return Err(gst::FlowError::Error);
                 }
                 Count::Failed
             }
-            Outcome::Restored(pictures) => {
+            Outcome::Restored(pictures, trouble) => {
+                if let Some(error) = trouble
+                    && !self.failed(&error, true)
+                {
+                    return Err(gst::FlowError::Error);
+                }
                 if let Some(work) = held.work.take() {
                     held.buffer = self.write(held.buffer, work, pictures)?;
                 }
@@ -140,7 +160,7 @@ impl I2sbRestore {
                 Count::Restored => counters.restored += 1,
                 Count::Bypassed => counters.bypassed += 1,
                 Count::Late => counters.late += 1,
-                Count::Failed => {}
+                Count::Failed => counters.failed += 1,
             }
         }
         self.srcpad.push(held.buffer).map(|_| ())
@@ -243,6 +263,10 @@ impl I2sbRestore {
         let mode = {
             let mut state = self.stream.lock();
             state.proportion = proportion;
+            if jitter > 0 {
+                let now = self.stream.now();
+                state.engines.late(now);
+            }
             state.earliest = timestamp.and_then(|timestamp| {
                 let late = u64::try_from(jitter).ok().map(gst::ClockTime::from_nseconds)?;
                 timestamp.checked_add(late)?.checked_add(late)

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What the element has done, as the `stats` property tells it.
 
+use super::stream::State;
 use crate::engine::About;
-use crate::flow::latency::Estimator;
 
 /// Counters since READY→PAUSED.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -13,9 +13,9 @@ pub struct Counters {
     pub output: u64,
     /// Frames that went out restored.
     pub restored: u64,
-    /// Frames that went out as they came, for a reason other than lateness or failure.
+    /// Frames that went out as they came, as was asked for.
     pub bypassed: u64,
-    /// Frames that were too late, passed through or dropped.
+    /// Frames that were too late, or that load left no time for: passed through or dropped.
     pub late: u64,
     /// Frames that were not sent out.
     pub dropped: u64,
@@ -29,13 +29,22 @@ pub struct Counters {
     pub blocks: u64,
     /// Pictures restored at the second attempt, with smaller tiles.
     pub retried: u64,
+    /// Steps down under load.
+    pub step_downs: u64,
+    /// Steps up when load had gone.
+    pub step_ups: u64,
+    /// Times that an engine failed, or could not be loaded.
+    pub outages: u64,
+    /// Times that an engine came back.
+    pub recoveries: u64,
 }
 
 /// The `stats` structure.
-pub fn structure(counters: &Counters, times: &Estimator, about: Option<&About>) -> gst::Structure {
-    let ms = |part| times.percentile(part).as_secs_f64() * 1e3;
+pub fn structure(state: &State) -> gst::Structure {
+    let counters = &state.counters;
+    let ms = |part| state.times.percentile(part).as_secs_f64() * 1e3;
     let nobody = About::default();
-    let about = about.unwrap_or(&nobody);
+    let about = state.engines.about.as_ref().unwrap_or(&nobody);
     gst::Structure::builder("application/x-i2sb-stats")
         .field("frames-in", counters.input)
         .field("frames-out", counters.output)
@@ -48,9 +57,15 @@ pub fn structure(counters: &Counters, times: &Estimator, about: Option<&About>) 
         .field("tiles", counters.blocks)
         .field("tiles-reused", counters.reused_blocks)
         .field("retried", counters.retried)
+        .field("step-downs", counters.step_downs)
+        .field("step-ups", counters.step_ups)
+        .field("outages", counters.outages)
+        .field("recoveries", counters.recoveries)
+        .field("queued", state.queue.frames() as u64)
         .field("ms-per-frame-p50", ms(0.5))
         .field("ms-per-frame-p95", ms(0.95))
         .field("model", about.model.as_str())
+        .field("steps", u64::from(state.engines.steps()))
         .field("hash", about.hash.as_str())
         .field("device", about.device.as_str())
         .field("precision", about.precision.as_str())

@@ -6,11 +6,12 @@ use std::time::{Duration, Instant};
 
 use i2sb::Cancel;
 
+use super::engines::{Engines, Passed};
 use super::frame::Part;
 use super::settings::{Compare, LateFrames};
 use super::stats::Counters;
 use crate::engine::worker::{Job, Worker};
-use crate::engine::{About, EngineError, Knobs, Picture};
+use crate::engine::{EngineError, Knobs, Picture};
 use crate::flow::latency::Estimator;
 use crate::flow::queue::{Batch, Limits, Queue, Ticket};
 
@@ -22,6 +23,19 @@ pub struct Held {
     pub buffer: gst::Buffer,
     /// `None`: it goes out as it is.
     pub work: Option<Work>,
+    /// When it goes out at the latest, restored or not, as [`Stream::now`] counts.
+    pub due: Option<Duration>,
+}
+
+/// An engine's share in a frame.
+#[derive(Clone)]
+pub struct Pass {
+    /// The engine.
+    pub worker: Arc<Worker>,
+    /// What it is asked for.
+    pub knobs: Knobs,
+    /// Its weight in the result, in (0, 1].
+    pub weight: f32,
 }
 
 /// The decoded pictures of a buffer and the settings that were in force when it came.
@@ -30,8 +44,10 @@ pub struct Work {
     pub parts: Vec<Part>,
     /// The pictures: one frame or two fields.
     pub inputs: Vec<Arc<Picture>>,
-    /// For the engine.
-    pub knobs: Knobs,
+    /// Who works on it; the rest of the weight is the input's.
+    pub passes: Vec<Pass>,
+    /// Time until the next frame, if known.
+    pub frame_time: Option<Duration>,
     /// 0 … 1.
     pub strength: f32,
     /// What to show.
@@ -44,30 +60,36 @@ pub struct Work {
 #[derive(Clone, Debug, PartialEq)]
 pub struct BatchKey {
     sizes: Vec<(usize, usize)>,
-    knobs: Knobs,
+    passes: Vec<(u64, Knobs)>,
 }
 
 impl BatchKey {
     /// The key of a frame.
     pub fn of(work: &Work) -> Self {
         let sizes = work.inputs.iter().map(|picture| (picture.width, picture.height)).collect();
-        Self { sizes, knobs: work.knobs.clone() }
+        let passes = work.passes.iter().map(|pass| (pass.worker.id(), pass.knobs.clone())).collect();
+        Self { sizes, passes }
     }
 }
 
 /// How a frame's time in the engine ended.
 pub enum Outcome {
-    /// One result per picture.
-    Restored(Vec<Arc<Picture>>),
-    /// It was not wanted.
-    Bypassed,
+    /// One result per picture; and what began an outage of one of several engines.
+    Restored(Vec<Arc<Picture>>, Option<EngineError>),
+    /// It was given to no engine.
+    Passed(Passed),
     /// It was too late; dropped if so asked.
     Late {
         /// Whether the buffer must not go out.
         drop: bool,
     },
     /// It went wrong.
-    Failed(EngineError),
+    Failed {
+        /// Why.
+        error: EngineError,
+        /// It is the first of an outage.
+        first: bool,
+    },
 }
 
 /// What keeps its place between frames.
@@ -125,18 +147,16 @@ pub struct State {
     pub eos: bool,
     /// Stops the engine's work for the present frames.
     pub cancel: Cancel,
-    /// The engine, from READY→PAUSED to PAUSED→READY.
-    pub worker: Option<Arc<Worker>>,
-    /// Who the engine is; kept after a stop, so that `stats` can still tell.
-    pub about: Option<About>,
+    /// The engines, from READY→PAUSED to PAUSED→READY.
+    pub engines: Engines,
     /// Counts starts, so that news of an earlier load are not taken for this one's.
     pub epoch: u64,
-    /// The load failed and `on-error=pass-through`.
-    pub unloaded: bool,
     /// See `stats`.
     pub counters: Counters,
     /// See `stats` and LATENCY.
     pub times: Estimator,
+    /// A latency that the user fixed: load does not change what is told.
+    pub fixed_latency: Option<Duration>,
     /// The announced latency is no longer true.
     pub latency_stale: bool,
     /// Policy for late frames.
@@ -164,12 +184,11 @@ impl Stream {
             flow: Err(gst::FlowError::Flushing),
             eos: false,
             cancel: Cancel::default(),
-            worker: None,
-            about: None,
+            engines: Engines::default(),
             epoch: 0,
-            unloaded: false,
             counters: Counters::default(),
             times: Estimator::default(),
+            fixed_latency: None,
             latency_stale: false,
             late_frames: LateFrames::default(),
             earliest: None,
@@ -228,6 +247,7 @@ impl Stream {
         state.flow = Ok(());
         state.eos = false;
         state.earliest = None;
+        state.engines.jump();
         state.cancel = Cancel::default();
     }
 
@@ -256,11 +276,7 @@ impl Stream {
                 Batch::Ready(tickets) => {
                     let orders: Vec<_> =
                         tickets.into_iter().filter_map(|ticket| self.order(state, ticket)).collect();
-                    let job: Job = Box::new(move |engine| super::order::attend(orders, engine));
-                    refused.extend(match &state.worker {
-                        Some(worker) => worker.submit(job).err(),
-                        None => Some(job),
-                    });
+                    refused.extend(super::order::submit(orders));
                 }
             }
         }
@@ -269,7 +285,6 @@ impl Stream {
     fn order(self: &Arc<Self>, state: &mut State, ticket: Ticket) -> Option<Order> {
         let cancel = state.cancel.clone();
         let work = state.queue.payload(ticket)?.work.as_ref()?;
-        let (inputs, knobs) = (work.inputs.clone(), work.knobs.clone());
-        Some(Order::new(self.clone(), ticket, inputs, knobs, work.running_time, cancel))
+        Some(Order::new(self.clone(), ticket, work, cancel))
     }
 }

@@ -129,7 +129,7 @@ fn a_flush_ends_the_networks_work_and_not_only_the_wait() {
     assert!(h.push_event(gst::event::FlushStart::new()));
     assert!(h.push_event(gst::event::FlushStop::new(true)));
     let flush = start.elapsed();
-    h.element().unwrap().set_property("steps", 1u32);
+    h.element().unwrap().set_property("steps", 1i32);
     h.push_event(gst::event::Caps::new(&small.to_caps().unwrap()));
     h.push_event(gst::event::Segment::new(&gst::FormattedSegment::<gst::ClockTime>::new()));
     h.push(flat(&small, 100, 1)).unwrap();

@@ -80,7 +80,7 @@ fn a_meta_that_points_outside_is_an_error() {
 
 #[test]
 fn a_panic_becomes_an_error_and_the_next_start_works() {
-    let (mut h, info) = playing("model=null:panic:1");
+    let (mut h, info) = playing("model=null:panic:1:told");
     let bus = bus(&h);
     h.push(buffer(&info, 0)).unwrap();
     pull(&mut h);
@@ -92,14 +92,14 @@ fn a_panic_becomes_an_error_and_the_next_start_works() {
     while h.push(buffer(&info, 2)).is_ok() {}
     let element = h.element().unwrap();
     element.set_state(gst::State::Null).unwrap();
-    let (mut again, info) = playing("model=null:panic:1");
+    let (mut again, info) = playing("model=null:panic:1:told");
     again.push(buffer(&info, 0)).unwrap();
     pull(&mut again);
 }
 
 #[test]
 fn errors_may_pass_frames_through() {
-    let (mut h, info) = playing("model=null:panic:1 on-error=pass-through");
+    let (mut h, info) = playing("model=null:panic:1:passed on-error=pass-through");
     let bus = bus(&h);
     for index in 0..4 {
         let frame = buffer(&info, index);
@@ -216,11 +216,11 @@ fn caps_that_cannot_be_are_an_error() {
 fn properties_of_a_start_stay_while_running() {
     let (h, _) = playing("model=null:identity");
     let (element, bus) = (h.element().unwrap(), bus(&h));
-    element.set_property("model", "null:add");
-    assert_eq!(element.property::<String>("model"), "null:identity");
+    element.set_property("device", "cuda:3");
+    assert_eq!(element.property::<String>("device"), "auto");
     let (text, _) = text(&message(&bus, gst::MessageType::Warning));
-    assert!(text.contains("model") && text.contains("READY"), "{text}");
-    element.set_property("model", "null:identity");
+    assert!(text.contains("device") && text.contains("READY"), "{text}");
+    element.set_property("device", "auto");
     assert!(
         bus.pop_filtered(&[gst::MessageType::Warning]).is_none(),
         "one warning only, none for what is so"
@@ -228,8 +228,8 @@ fn properties_of_a_start_stay_while_running() {
     element.set_property("batch-size", 3u32);
     assert_eq!(element.property::<u32>("batch-size"), 1);
     element.set_state(gst::State::Ready).unwrap();
-    element.set_property("model", "null:add");
-    assert_eq!(element.property::<String>("model"), "null:add");
+    element.set_property("device", "cpu");
+    assert_eq!(element.property::<String>("device"), "cpu");
 }
 
 #[test]

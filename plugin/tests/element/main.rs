@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The element in GStreamer: one binary, one module per matter.
 
+mod actor;
 mod behaviour;
 mod clips;
 mod content;
@@ -13,8 +14,10 @@ mod library;
 mod limit;
 mod metas;
 mod null;
+mod on_air;
 mod pipelines;
 mod play;
 mod preset;
 mod rig;
 mod soak;
+mod traced;

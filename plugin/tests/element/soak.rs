@@ -8,13 +8,15 @@ use crate::play::Pipeline;
 /// Growth per frame that is noise, in bytes: a page in four frames.
 const GROWTH: usize = 1024;
 
-fn again(name: &str) -> Command {
+/// This program, for one test that is called only so.
+pub fn again(name: &str) -> Command {
     let mut command = crate::limit::command(std::env::current_exe().unwrap());
     command.args(["--exact", name, "--ignored", "--nocapture", "--test-threads=1"]);
     command
 }
 
-fn pass(mut command: Command, what: &str) -> String {
+/// Runs it to its good end; what it said.
+pub fn pass(mut command: Command, what: &str) -> String {
     let output = command.output().expect(what);
     let text =
         format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));

@@ -23,13 +23,16 @@ pub struct Choice {
     pub device: String,
     /// `f32`, `f16` or `bf16`.
     pub precision: String,
+    /// Network evaluations per frame that the preset advises.
+    pub steps: u32,
 }
 
 impl Choice {
     /// The choice of an opened preset.
     pub fn new(preset: &Preset, device: String, precision: String) -> Self {
         let folder = preset.folder.as_ref().map(|folder| folder.to_string_lossy().into_owned());
-        Self { preset: folder.unwrap_or_default(), hash: preset.hash.clone(), device, precision }
+        let (preset_folder, hash) = (folder.unwrap_or_default(), preset.hash.clone());
+        Self { preset: preset_folder, hash, device, precision, steps: preset.config.sampling.nfe as u32 }
     }
 }
 
@@ -54,7 +57,8 @@ impl Remote {
         let text = text.map_err(|error| told(error, 0))?;
         let mut lines = text.lines().map(str::to_owned);
         let mut next = || lines.next().unwrap_or_default();
-        remote.about = About { model: next(), hash: next(), device: next(), precision: next() };
+        remote.about =
+            About { model: next(), hash: next(), device: next(), precision: next(), steps: choice.steps };
         if remote.about.hash != choice.hash {
             let reason = format!(
                 "{} holds other weights of {} than the plugin; install the library of this plugin's version",
