@@ -99,6 +99,13 @@ template <typename T> static void sum(size_t n, size_t count, size_t nd, const s
     y[o] = T(float(s));
   });
 }
+template <typename T> static void most(size_t n, size_t count, size_t nd, const size_t *info, const T *x, T *y) {
+  elements(n / count, [&](size_t o) {
+    float m = -INFINITY;
+    for (size_t i = 0; i < count; i++) m = fmaxf(m, float(x[strided(o * count + i, nd, info, info + nd)]));
+    y[o] = T(m);
+  });
+}
 template <typename T> static void sum_of_few(size_t n, size_t count, size_t nd, const size_t *info, const T *x, T *y) {
   sum(n * count, count, nd, info, x, y); // given the number of sums, not of summands
 }
@@ -117,31 +124,39 @@ static float same(float x) { return x; }
 static float square(float x) { return x * x; }
 static float negative(float x) { return -x; }
 static float inverse(float x) { return 1.f / x; }
+static float root(float x) { return sqrtf(x); }
 static float exponential(float x) { return expf(x); }
 static float silu(float x) { return x / (1.f + expf(-x)); }
 static float plus(float a, float b) { return a + b; }
 static float minus(float a, float b) { return a - b; }
 static float times(float a, float b) { return a * b; }
 static float over(float a, float b) { return a / b; }
+static float larger(float a, float b) { return a > b ? a : b; }
+static float smaller(float a, float b) { return a < b ? a : b; }
 
 template <typename T> static void of_candle(const std::string &n) {
   kernels["ucopy_" + n] = of(unary<T, T, same>);
   kernels["usqr_" + n] = of(unary<T, T, square>);
   kernels["uneg_" + n] = of(unary<T, T, negative>);
   kernels["urecip_" + n] = of(unary<T, T, inverse>);
+  kernels["usqrt_" + n] = of(unary<T, T, root>);
   kernels["uexp_" + n] = of(unary<T, T, exponential>);
   kernels["usilu_" + n] = of(unary<T, T, silu>);
   kernels["cast_" + n + "_f32"] = of(unary<T, float, same>);
+  kernels["cast_" + n + "_f64"] = of(unary<T, double, same>);
   kernels["cast_f32_" + n] = of(unary<float, T, same>);
   kernels["badd_" + n] = of(binary<T, plus>);
   kernels["bsub_" + n] = of(binary<T, minus>);
   kernels["bmul_" + n] = of(binary<T, times>);
   kernels["bdiv_" + n] = of(binary<T, over>);
+  kernels["bmaximum_" + n] = of(binary<T, larger>);
+  kernels["bminimum_" + n] = of(binary<T, smaller>);
   kernels["affine_" + n] = of(affine<T>);
   kernels["upowf_" + n] = of(power<T>);
   kernels["softmax_" + n] = of(softmax<T>);
   kernels["copy2d_" + n] = of(copy2d<T>);
   kernels["fast_sum_" + n] = of(sum<T>);
+  kernels["fast_max_" + n] = of(most<T>);
   kernels["fast_sum_small_" + n] = of(sum_of_few<T>);
   kernels["const_set_" + n] = of(constant<T>);
 }

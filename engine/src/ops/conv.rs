@@ -8,7 +8,7 @@ use candle_core::{DType, Tensor};
 
 use super::conv_cpu::CpuConv;
 #[cfg(feature = "cudnn")]
-use super::cuda::{Convolution, Gpu};
+use super::cuda::{Bias, Convolution, Gpu};
 use crate::{Error, Result};
 
 /// A convolution with its weights: zero padding of `kernel/2` on each side, stride 1 or 2.
@@ -86,6 +86,10 @@ impl Conv2d {
                 let y = x.contiguous()?.apply_op3_no_bwd(weight, bias, &op)?;
                 if y.dim(3)? == *out { Ok(y) } else { Ok(y.narrow(3, 0, *out)?.contiguous()?) }
             }
+            #[cfg(feature = "cudnn")]
+            Weights::Plain { weight, bias } if x.device().is_cuda() => {
+                tracked_on_cuda(x, weight, bias.as_ref(), self.stride)
+            }
             Weights::Plain { weight, bias } => plain(x, weight, bias.as_ref(), self.stride),
         }
     }
@@ -104,6 +108,21 @@ fn on_cuda(weight: &Tensor, bias: Option<&Tensor>) -> Result<Weights> {
         bias: bias.pad_with_zeros(0, 0, missing)?,
         out,
     })
+}
+
+/// Through our own operations, with gradients of weights and bias.
+#[cfg(feature = "cudnn")]
+fn tracked_on_cuda(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>, stride: usize) -> Result<Tensor> {
+    let (gpu, out, padding) = (Gpu::of(x.device())?, weight.dim(0)?, weight.dim(2)? / 2);
+    let missing = out.next_multiple_of(8) - out;
+    let weight = weight.permute((0, 2, 3, 1))?.pad_with_zeros(0, 0, missing)?.contiguous()?;
+    let op = Convolution { gpu: gpu.clone(), padding, stride };
+    let mut y = x.contiguous()?.apply_op2(&weight, op)?;
+    if let Some(bias) = bias {
+        let bias = bias.to_dtype(DType::F32)?.pad_with_zeros(0, 0, missing)?.contiguous()?;
+        y = y.apply_op2(&bias, Bias { gpu })?;
+    }
+    if missing == 0 { Ok(y) } else { Ok(y.narrow(3, 0, out)?.contiguous()?) }
 }
 
 /// True if our own kernels compute it, and no gradient of the weights can be asked for.
