@@ -5,7 +5,9 @@ mod bundle_cuda;
 mod check;
 mod cuda_check;
 mod deny;
+mod dist;
 mod layers;
+mod notices;
 mod pages;
 mod rules;
 mod source;
@@ -47,6 +49,12 @@ const COMMANDS: &[Command] = &[
         name: "deny",
         about: "licences, bans and sources of all dependencies, by deny.toml",
         run: deny::run,
+    },
+    Command { name: "dist", about: "the Debian package, into target/dist", run: dist::run },
+    Command {
+        name: "notices",
+        about: "licences and notices of all libraries that are linked, as one text",
+        run: notices::run,
     },
 ];
 
