@@ -4,6 +4,7 @@
 mod closeup;
 mod ending;
 mod exit;
+mod fleet;
 mod interrupt;
 mod log;
 mod output;
@@ -74,6 +75,17 @@ pub struct Args {
 }
 
 fn main() -> ExitCode {
+    if std::env::args_os().nth(1).is_some_and(|word| word == fleet::WORD) {
+        // There the word belongs to the program's name.
+        let args = fleet::Args::parse_from(std::env::args_os().skip(1));
+        return match prepare().and_then(|()| fleet::run(&args)) {
+            Ok(()) => exit::DONE.0.into(),
+            Err(error) => {
+                eprintln!("i2sb-run: {error:#}");
+                exit::of(&error).into()
+            }
+        };
+    }
     let args = Args::parse();
     let log = match Log::open(args.log.as_deref()) {
         Ok(log) => log,
@@ -108,11 +120,16 @@ struct Done {
     counted: serde_json::Value,
 }
 
-fn run(args: &Args, log: &Log) -> Result<Done> {
+/// What every job needs first.
+fn prepare() -> Result<()> {
     interrupt::watch().context("Ctrl-C cannot be watched")?;
-    let recipe = Recipe::read(&args.recipe)?;
     gst::init().context("GStreamer does not start")?;
-    find_plugin()?;
+    find_plugin()
+}
+
+fn run(args: &Args, log: &Log) -> Result<Done> {
+    let recipe = Recipe::read(&args.recipe)?;
+    prepare()?;
     let start = json!({
         "version": env!("CARGO_PKG_VERSION"),
         "recipe": args.recipe,

@@ -34,7 +34,7 @@ pub fn element(args: &Args, properties: &BTreeMap<String, toml::Value>) -> Resul
 }
 
 /// Sets a property from text, as gst-launch would; an unknown name or a bad value is an error.
-fn set(element: &gst::Element, name: &str, text: &str) -> Result<()> {
+pub fn set(element: &gst::Element, name: &str, text: &str) -> Result<()> {
     let wrong = |why: &str| usage(format!("{name} cannot be {text:?}{why}"));
     let spec =
         element.find_property(name).ok_or_else(|| usage(format!("i2sbrestore has no property {name}")))?;

@@ -1,0 +1,144 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Packets of all chunks, one after another, and every other stream of the input as it is, into one Matroska file.
+
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc;
+
+use anyhow::{Context, Result, bail, ensure};
+use gst::prelude::*;
+
+use super::chunk::Record;
+use super::frames::told;
+use super::plan::Plan;
+use crate::interrupt;
+
+/// Most compressed data of one stream that may wait for the video, in bytes.
+const WAITING_BYTES: u32 = 512 << 20;
+/// How long the input may take to name its streams.
+const STREAMS_WITHIN: gst::ClockTime = gst::ClockTime::from_seconds(60);
+
+/// Writes `output`.
+pub fn write(plan: &Plan, records: &[Record], output: &Path) -> Result<()> {
+    let pipeline = gst::Pipeline::new();
+    let result = run(&pipeline, plan, records, output);
+    // Only a pipeline that cannot be stopped fails here, and the first error tells more.
+    let stopped = pipeline.set_state(gst::State::Null);
+    result.and(stopped.map(drop).map_err(Into::into))
+}
+
+fn run(pipeline: &gst::Pipeline, plan: &Plan, records: &[Record], output: &Path) -> Result<()> {
+    let location = |path: &Path| path.to_str().map(str::to_owned).context("a path is not UTF-8");
+    let input = &plan.settings.input;
+    let caps: gst::Caps = records.first().context("no chunks")?.packets.parse().context("caps of packets")?;
+    let video =
+        gst_app::AppSrc::builder().caps(&caps).format(gst::Format::Time).max_buffers(4).block(true).build();
+    // The file's own time, not the clock's: equal inputs give equal files.
+    let made =
+        std::fs::metadata(input)?.modified()?.duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    let made = gst::glib::DateTime::from_unix_utc(made.as_secs() as i64)?;
+    let muxer = gst::ElementFactory::make("matroskamux").property("creation-time", made).build()?;
+    let sink = gst::ElementFactory::make("filesink").property("location", location(output)?).build()?;
+    let source = gst::ElementFactory::make("filesrc").property("location", location(input)?).build()?;
+    let parse = gst::ElementFactory::make("parsebin").build()?;
+    pipeline.add_many([video.upcast_ref(), &muxer, &sink, &source, &parse])?;
+    gst::Element::link_many([video.upcast_ref(), &muxer, &sink])?;
+    source.link(&parse)?;
+    let (weak, weak_muxer) = (pipeline.downgrade(), muxer.downgrade());
+    let (linked, streams) = mpsc::channel();
+    let seen = AtomicBool::new(false);
+    parse.connect_pad_added(move |parse, pad| {
+        let (Some(pipeline), Some(muxer)) = (weak.upgrade(), weak_muxer.upgrade()) else { return };
+        match stream(&pipeline, &muxer, pad, &seen) {
+            // Nobody counts any more once all are there.
+            Ok(()) => linked.send(()).unwrap_or_default(),
+            Err(error) => gst::element_error!(parse, gst::StreamError::Failed, ("{error:#}"), ["{error:#}"]),
+        }
+    });
+    let bus = pipeline.bus().context("a pipeline has a bus")?;
+    let error = || bus.pop_filtered(&[gst::MessageType::Error]).map(|message| told(&message));
+    pipeline
+        .set_state(gst::State::Playing)
+        .map_err(|_| error().unwrap_or_else(|| anyhow::anyhow!("it does not start")))?;
+    // The muxer waits for the first packet of each stream that it knows: it must know all before it gets one.
+    let kinds = [gst::MessageType::StreamCollection, gst::MessageType::Error];
+    let count = match bus.timed_pop_filtered(STREAMS_WITHIN, &kinds) {
+        Some(message) => match message.view() {
+            gst::MessageView::StreamCollection(found) => found.stream_collection().len(),
+            _ => return Err(told(&message)),
+        },
+        None => bail!("{}: its streams are not known after {STREAMS_WITHIN}", input.display()),
+    };
+    for _ in 0..count {
+        if streams.recv_timeout(STREAMS_WITHIN.into()).is_err() {
+            let slow = || anyhow::anyhow!("{}: not all of {count} streams came", input.display());
+            return Err(error().unwrap_or_else(slow));
+        }
+    }
+    for (chunk, record) in records.iter().enumerate() {
+        feed(&video, plan, chunk as u64, record).map_err(|failed| error().unwrap_or(failed))?;
+    }
+    video.end_of_stream()?;
+    loop {
+        let kinds = [gst::MessageType::Eos, gst::MessageType::Error];
+        match bus.timed_pop_filtered(200 * gst::ClockTime::MSECOND, &kinds) {
+            Some(message) if message.type_() == gst::MessageType::Eos => return Ok(()),
+            Some(message) => return Err(told(&message)),
+            None => ensure!(!interrupt::asked(), "interrupted"),
+        }
+    }
+}
+
+/// `queue ! muxer` for what is copied; the first video stream is what the chunks replace.
+fn stream(pipeline: &gst::Pipeline, muxer: &gst::Element, pad: &gst::Pad, seen: &AtomicBool) -> Result<()> {
+    let caps = pad.current_caps().unwrap_or_else(|| pad.query_caps(None));
+    let video = caps.structure(0).is_some_and(|s| s.name().starts_with("video/"));
+    let end = if video && !seen.swap(true, Ordering::SeqCst) {
+        gst::ElementFactory::make("fakesink").property("sync", false).property("async", false).build()?
+    } else {
+        gst::ElementFactory::make("queue")
+            .property("max-size-bytes", WAITING_BYTES)
+            .property("max-size-buffers", 0u32)
+            .property("max-size-time", 0u64)
+            .build()?
+    };
+    pipeline.add(&end)?;
+    if let Some(source) = end.static_pad("src") {
+        let target = muxer.compatible_pad(&source, Some(&caps));
+        source.link(&target.with_context(|| format!("Matroska cannot hold a stream of {caps}"))?)?;
+    }
+    end.sync_state_with_parent()?;
+    pad.link(&end.static_pad("sink").context("an element without a sink pad")?)?;
+    Ok(())
+}
+
+/// Pushes the packets of one chunk, with the planned times.
+fn feed(video: &gst_app::AppSrc, plan: &Plan, chunk: u64, record: &Record) -> Result<()> {
+    let path = plan.file(chunk, "mkv");
+    let description = "filesrc name=source ! matroskademux ! appsink name=sink sync=false max-buffers=4";
+    let pipeline = gst::parse::launch(description)?.downcast::<gst::Pipeline>().ok().context("a pipeline")?;
+    let source = pipeline.by_name("source").context("the source")?;
+    source.set_property("location", path.to_str().context("the job's folder is not UTF-8")?);
+    let sink = pipeline.by_name("sink").and_then(|sink| sink.downcast::<gst_app::AppSink>().ok());
+    let sink = sink.context("the sink")?;
+    let result = pipeline.set_state(gst::State::Playing).map_err(Into::into).and_then(|_| {
+        let first = record.first as usize;
+        let mut count = 0;
+        while let Ok(sample) = sink.pull_sample() {
+            let Some(planned) = plan.frames.get(first + count) else { bail!("more packets than frames") };
+            let mut packet = sample.buffer_owned().context("a sample without a packet")?;
+            let data = packet.make_mut();
+            data.set_pts(gst::ClockTime::from_nseconds(planned.time));
+            data.set_dts(gst::ClockTime::NONE);
+            let next = plan.frames.get(first + count + 1).map(|next| next.time - planned.time);
+            data.set_duration(next.map(gst::ClockTime::from_nseconds));
+            video.push_buffer(packet)?;
+            count += 1;
+            ensure!(!interrupt::asked(), "interrupted");
+        }
+        ensure!(count == record.digests.len(), "{count} packets, but {} frames", record.digests.len());
+        Ok(())
+    });
+    let stopped = pipeline.set_state(gst::State::Null);
+    result.and(stopped.map(drop).map_err(Into::into)).with_context(|| path.display().to_string())
+}
