@@ -1,14 +1,12 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT OR Apache-2.0
 # usage: packaging/bare.sh SUITE FOLDER DEB     (as root)
-# usage: packaging/bare.sh SUITE FOLDER build
 # Makes FOLDER a bare Debian (debootstrap, minbase; kept if it is one already) from the mirrors that this
 # machine's apt uses. Installs DEB there as docs/install.md says, cleans a clip, removes it again, and fails
-# if a file is left. With `build`, DEB is built there first, from these sources against that Debian's
-# GStreamer, with this machine's Rust. Every command comes from a page or is shown as it runs.
+# if a file is left. Every command comes from the page or is shown as it runs.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-[ $# = 3 ] || { sed -n '3,4s/^# //p' "$0" >&2; exit 2; }
+[ $# = 3 ] || { sed -n '3s/^# //p' "$0" >&2; exit 2; }
 suite=$1 root=$(realpath -m "$2") deb=$3
 [ "$(id -u)" = 0 ] || { echo "this needs root, for debootstrap and chroot" >&2; exit 1; }
 command -v debootstrap >/dev/null || { echo "debootstrap is missing: apt-get install debootstrap" >&2; exit 1; }
@@ -29,15 +27,8 @@ inside() {
         root=$1; shift
         mount -t proc proc "$root/proc"
         mount --rbind /dev "$root/dev"
-        if [ -n "${RUST:-}" ]; then
-            mkdir -p "$root/src" "$root/rust"
-            mount --bind "$PWD" "$root/src"
-            mount -o remount,bind,ro "$root/src"
-            mount --bind "$RUST" "$root/rust"
-        fi
         exec chroot "$root" /usr/bin/env -i HOME=/root LC_ALL=C.UTF-8 DEBIAN_FRONTEND=noninteractive \
-            PATH=/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin:/rust/cargo/bin \
-            CARGO_HOME=/rust/cargo RUSTUP_HOME=/rust/rustup "$@"' bare "$root" "$@"
+            PATH=/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin "$@"' bare "$root" "$@"
 }
 # Shows a command, then runs it; what apt says is shown only if it fails.
 step() {
@@ -51,21 +42,7 @@ step() {
 
 step 'cat /etc/debian_version'
 step 'apt-get update'
-if [ "$deb" = build ]; then
-    step 'apt-get install --yes --no-install-recommends build-essential git pkg-config libgstreamer1.0-dev libgstreamer-plugins-base1.0-dev gstreamer1.0-tools meson ninja-build dpkg-dev'
-    # The toolchain and cargo's sources, as they are on this machine.
-    RUST=$(mktemp -d)
-    export RUST
-    trap 'rm -rf "$RUST"' EXIT
-    cp -a "${CARGO_HOME:-$HOME/.cargo}" "$RUST/cargo"
-    cp -a "${RUSTUP_HOME:-$HOME/.rustup}" "$RUST/rustup"
-    step 'pkg-config --modversion gstreamer-1.0'
-    # A clone, so that nothing of this machine's builds comes along.
-    step 'rm -rf i2sb && git -c safe.directory=* clone --quiet /src i2sb && cd i2sb && cargo xtask dist'
-    step 'cp i2sb/target/dist/*.deb i2sb.deb'
-else
-    cp "$deb" "$root/root/i2sb.deb"
-fi
+cp "$deb" "$root/root/i2sb.deb"
 cp tests/fixtures/clips/cockatoo.mp4 "$root/root/in.mp4"
 
 # The page's commands for Debian, one after another.
@@ -73,6 +50,6 @@ sed -n '/^```sh debian$/,/^```$/p' docs/install.md | sed '/^```/d' >"$root/root/
 [ -s "$root/root/commands" ] || { echo "docs/install.md has no commands for Debian" >&2; exit 1; }
 while IFS= read -r command; do step "$command"; done <"$root/root/commands"
 
-left=$(inside find / -xdev -iname '*i2sb*' -not -path '/root/*' -not -path '/proc/*' -not -path '/src*' -not -path '/rust*')
+left=$(inside find / -xdev -iname '*i2sb*' -not -path '/root/*' -not -path '/proc/*')
 [ -z "$left" ] || { echo "left behind: $left" >&2; exit 1; }
 echo "nothing is left behind"
