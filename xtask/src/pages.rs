@@ -80,7 +80,7 @@ fn command(line: &str, root: &Path) -> Option<String> {
             let known = crate::COMMANDS.iter().any(|command| command.name == *name);
             (!known).then(|| format!("there is no `cargo xtask {name}`"))
         }
-        ["i2sb", name, ..] if !name.starts_with('-') => unknown_subcommand(name, root),
+        ["i2sb", name, ..] if name.starts_with(|c: char| c.is_ascii_lowercase()) => unknown_subcommand(name, root),
         ["cargo", "run", rest @ ..] => {
             let at = rest.iter().position(|word| *word == "--")?;
             unknown_subcommand(rest.get(at + 1)?, root)
