@@ -64,8 +64,12 @@ fn paths(line: &str) -> Vec<String> {
             word.ends_with('/') || word.rsplit('/').next().is_some_and(|name| name.contains('.'));
         word.contains('/') && word.chars().all(plain) && ends_like_one && !word.starts_with(['/', '.'])
     };
-    // `target/` and `build/` exist only after a build, `out/` after a run.
-    let made = |word: &&str| ["target/", "build/", "out/"].iter().any(|made| word.starts_with(made));
+    // `target/` and `build/` exist only after a build, the others after a run.
+    let made = |word: &&str| {
+        ["target/", "build/", "out/", "tests/peers/.venv", "tests/peers/.cache"]
+            .iter()
+            .any(|made| word.starts_with(made))
+    };
     quoted.filter(is_path).filter(|word| !made(word)).map(String::from).collect()
 }
 
@@ -80,7 +84,9 @@ fn command(line: &str, root: &Path) -> Option<String> {
             let known = crate::COMMANDS.iter().any(|command| command.name == *name);
             (!known).then(|| format!("there is no `cargo xtask {name}`"))
         }
-        ["i2sb", name, ..] if name.starts_with(|c: char| c.is_ascii_lowercase()) => unknown_subcommand(name, root),
+        ["i2sb", name, ..] if name.starts_with(|c: char| c.is_ascii_lowercase()) => {
+            unknown_subcommand(name, root)
+        }
         ["cargo", "run", rest @ ..] => {
             let at = rest.iter().position(|word| *word == "--")?;
             unknown_subcommand(rest.get(at + 1)?, root)
