@@ -250,3 +250,35 @@ fn an_interrupt_leaves_nothing_half_written() {
     let left = fs::read_dir(room.path("out")).map_or(0, |entries| entries.count());
     assert_eq!(left, 0);
 }
+
+/// A training that was killed goes on from its last state to the bits of one that was not.
+#[cfg(unix)]
+#[test]
+fn a_killed_training_goes_on_to_the_same_bits() {
+    const TRAIN: &str = "[train]\ndegrade = 'jpeg:10-90|none'\nsteps = 24\nbatch = 4\nevery = 2\nwarmup = 2\n[train.crop]\nwidth = 32\nheight = 32\nsynthetic = 0.3\n";
+    let room = Room::new();
+    fs::write(room.path("recipe.toml"), format!("{TINY}\n{TRAIN}")).unwrap();
+    room.picture("photos/a.png", 160, 120, false, false);
+    fs::write(room.path("photos/broken.jpg"), b"no picture").unwrap();
+    let line = "train --data photos --recipe recipe.toml --threads 1 --out";
+    let whole = room.i2sb(&format!("{line} whole")).ends_with(0);
+    assert_eq!(whole.err.matches("skipped: broken.jpg").count(), 1, "{}", whole.err);
+
+    let mut child = Command::new(env!("CARGO_BIN_EXE_i2sb"))
+        .args(format!("{line} parts").split_whitespace())
+        .current_dir(room.0.path())
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    let state = room.path("parts/state.safetensors");
+    while !state.exists() && child.try_wait().unwrap().is_none() {
+        std::thread::sleep(std::time::Duration::from_millis(1));
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let again = room.i2sb(&format!("{line} parts")).ends_with(0);
+    assert!(again.err.contains("going on after step"), "{}", again.err);
+    let read = |name: &str| fs::read(room.path(name)).unwrap();
+    assert!(read("whole/state.safetensors") == read("parts/state.safetensors"), "the states differ");
+    assert_eq!(read("whole/log.csv"), read("parts/log.csv"));
+}

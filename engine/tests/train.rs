@@ -7,8 +7,10 @@ use candle_core::Device;
 use i2sb::{
     Cancel, Error,
     net::{NetworkConfig, bridge::Layout},
+    noise::Stream,
     ops::Precision,
-    train::{Trainer, dataset::Dataset, recipe::Recipe, state::State},
+    picture::{Picture, SaveOptions},
+    train::{Trainer, recipe::Recipe, sources::Sources, state::State},
 };
 
 const RECIPE: &str = r#"
@@ -49,20 +51,55 @@ fn pictures() -> PathBuf {
 fn trainer(recipe: &str) -> Trainer {
     let recipe = Recipe::parse(recipe, "recipe.toml").unwrap();
     let report = |path: &Path, reason: &str| println!("skipped: {}: {reason}", path.display());
-    let data =
-        Dataset::open(&pictures(), None, &recipe.train.data, &Cancel::default(), report, |_, _| ()).unwrap();
+    let data = Sources::open(&pictures(), &recipe.train, &Cancel::default(), report).unwrap();
     Trainer::new(recipe, data, &Device::Cpu, Precision::F32).unwrap()
+}
+
+/// A folder of ready-made pairs: the photograph, and what JPEG leaves of it.
+fn pairs() -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let photo = Picture::load(pictures().join("generator.jpg")).unwrap();
+    let (width, height) = (photo.width, photo.height);
+    let spoiled = i2sb::degrade::parse("jpeg:20").unwrap();
+    let spoiled = spoiled.apply(&photo.rgb, width, height, &mut Stream::new(0, 0)).unwrap();
+    for (part, rgb) in [("clean", photo.rgb), ("degraded", spoiled)] {
+        std::fs::create_dir(folder.path().join(part)).unwrap();
+        let picture = Picture::new(width, height, rgb).unwrap();
+        picture.save(folder.path().join(part).join("a.png"), SaveOptions::default()).unwrap();
+    }
+    folder
 }
 
 #[test]
 fn stopped_and_resumed_gives_the_same_bits() {
+    stopped_and_resumed(RECIPE);
+}
+
+#[test]
+fn stopped_and_resumed_gives_the_same_bits_with_pairs() {
+    let pairs = pairs();
+    let table = format!("[[train.pairs]]\nfolder = {:?}\nshare = 0.5\n", pairs.path());
+    let mixed = format!("{RECIPE}{table}");
+    let (mut with, mut without) = (trainer(&mixed), trainer(RECIPE));
+    with.run(1, &Cancel::default(), |_| ()).unwrap();
+    without.run(1, &Cancel::default(), |_| ()).unwrap();
+    assert!(with.state != without.state, "pairs make no difference");
+    stopped_and_resumed(&mixed);
+    for (share, says) in [("0", "train.pairs.share is 0"), ("1.5", "train.pairs.share is 1.5")] {
+        let wrong = mixed.replace("share = 0.5", &format!("share = {share}"));
+        let error = Recipe::parse(&wrong, "r.toml").unwrap_err().to_string();
+        assert!(error.contains(says), "{error}");
+    }
+}
+
+fn stopped_and_resumed(recipe: &str) {
     let cancel = Cancel::default();
-    let mut whole = trainer(RECIPE);
+    let mut whole = trainer(recipe);
     whole.run(7, &cancel, |_| ()).unwrap();
 
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("state.safetensors");
-    let mut first = trainer(RECIPE);
+    let mut first = trainer(recipe);
     let stop = Cancel::default();
     let outcome = first.run(7, &stop, |r| {
         if r.step == 3 {
@@ -70,9 +107,9 @@ fn stopped_and_resumed_gives_the_same_bits() {
         }
     });
     assert!(matches!(outcome, Err(Error::Cancelled)));
-    first.state.save(&path, RECIPE).unwrap();
-    let mut second = trainer(RECIPE);
-    second.state = State::load(&path, RECIPE, second.state.clone()).unwrap();
+    first.state.save(&path, recipe).unwrap();
+    let mut second = trainer(recipe);
+    second.state = State::load(&path, recipe, second.state.clone()).unwrap();
     assert_eq!(second.state.step, 3);
     assert_ne!(second.state, whole.state);
     second.run(7, &cancel, |_| ()).unwrap();

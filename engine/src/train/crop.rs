@@ -6,17 +6,15 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     dataset::{Dataset, Stored},
+    sources::Sources,
     synthetic,
+    window::window,
 };
 use crate::{
     Error, Result,
     degrade::{Degradation, Degraded},
     noise::Stream,
-    picture::{
-        from_u8,
-        resize::{Axis, Filter, resample},
-        to_u8,
-    },
+    picture::{from_u8, resize::Filter, to_u8},
 };
 
 /// How crops are cut.
@@ -28,7 +26,7 @@ pub struct CropOptions {
     /// Height of a crop in pixels.
     pub height: usize,
     /// Smallest and largest factor by which a picture is shrunk before it is cut, at most 1. Below
-    /// 1 it hides the artifacts that the picture itself came with. Not used on ready-made pairs.
+    /// 1 it hides the artifacts that the picture itself came with. Ready-made pairs are not shrunk.
     pub shrink: [f32; 2],
     /// Mirror and turn by quarters.
     pub turn: bool,
@@ -63,19 +61,19 @@ pub struct Sample {
 
 /// An endless sequence of samples.
 pub struct Samples {
-    dataset: Dataset,
+    sources: Sources,
     degradation: Box<dyn Degradation>,
     options: CropOptions,
     seed: u64,
 }
 
 impl Samples {
-    /// Samples of `dataset` spoiled by `degradation`.
+    /// Samples of the photographs spoiled by `degradation`, and of the pairs, which are spoiled already.
     ///
     /// # Errors
-    /// [`Error::Setting`] for options outside their ranges, or drawn samples beside pairs.
+    /// [`Error::Setting`] for options outside their ranges, or a degradation that is ready-made.
     pub fn new(
-        dataset: Dataset,
+        sources: impl Into<Sources>,
         degradation: Box<dyn Degradation>,
         options: CropOptions,
         seed: u64,
@@ -100,20 +98,24 @@ impl Samples {
         if !(0.0..=1.0).contains(&grey) {
             return Err(Error::setting("grey", grey, "0 to 1"));
         }
-        if synthetic > 0.0 && degradation.pairs().is_some() {
-            return Err(Error::setting("synthetic", synthetic, "0 with ready-made pairs"));
+        if degradation.pairs().is_some() {
+            return Err(Error::setting(
+                "train.degrade",
+                "pairs",
+                "without it: pairs have a table, [[train.pairs]]",
+            ));
         }
-        Ok(Self { dataset, degradation, options, seed })
+        let sources = sources.into();
+        let whole = |pairs: &Dataset| pairs.pictures().iter().all(|picture| picture.degraded.is_some());
+        if !sources.pairs.iter().all(|(_, pairs)| whole(pairs)) {
+            return Err(Error::setting("train.pairs", "pictures without degraded twins", "read as pairs"));
+        }
+        Ok(Self { sources, degradation, options, seed })
     }
 
-    /// Where photographs come from.
-    pub fn dataset(&self) -> &Dataset {
-        &self.dataset
-    }
-
-    /// The photographs, to be cut and spoiled in another way.
-    pub fn into_dataset(self) -> Dataset {
-        self.dataset
+    /// Where pictures come from.
+    pub fn sources(&self) -> &Sources {
+        &self.sources
     }
 
     /// How crops are cut.
@@ -128,20 +130,18 @@ impl Samples {
     pub fn sample(&self, index: u64) -> Result<Sample> {
         let CropOptions { width, height, turn, margin, .. } = self.options;
         let mut rng = Stream::new(self.seed, index);
-        let drawn = rng.next_f32() < self.options.synthetic;
+        let kind = rng.next_f32();
+        let drawn = kind < self.options.synthetic;
         let pose = if turn { Pose(rng.below(8) as u8) } else { Pose(0) };
         let inner = (width, height);
+        if let Some(pairs) = self.pairs_at(kind) {
+            return Ok(self.pair(pairs, inner, pose, &mut rng));
+        }
         let outer = (width + 2 * margin, height + 2 * margin);
         let size = if pose.swaps() { (outer.1, outer.0) } else { outer };
-        let (clean, ready) =
-            if drawn { (synthetic::draw(size, &mut rng), None) } else { self.photograph(size, &mut rng) };
-        // Drawn only where it is asked for, so that runs without it see what they always saw.
-        let grey = self.options.grey > 0.0 && rng.next_f32() < self.options.grey;
-        let shade = |planes: Vec<f32>| if grey { luma(&planes) } else { planes };
-        let clean = shade(pose.apply(&clean, size));
-        let spoiled = ready.map(|ready| shade(pose.apply(&ready, size)));
-        let source = spoiled.as_deref().unwrap_or(&clean);
-        let Degraded { x1, mask } = self.degradation.degrade(source, outer.0, outer.1, &mut rng)?;
+        let clean = if drawn { synthetic::draw(size, &mut rng) } else { self.photograph(size, &mut rng) };
+        let clean = self.shaded(&mut rng)(pose.apply(&clean, size));
+        let Degraded { x1, mask } = self.degradation.degrade(&clean, outer.0, outer.1, &mut rng)?;
         Ok(Sample {
             x0: inside(&clean, outer, inner, margin),
             x1: inside(&x1, outer, inner, margin),
@@ -149,28 +149,57 @@ impl Samples {
         })
     }
 
-    /// A window of `size` of some picture; both ends of the bridge where they are ready-made.
-    fn photograph(&self, size: (usize, usize), rng: &mut Stream) -> (Vec<f32>, Option<Vec<f32>>) {
+    /// The pairs that a number in [0, 1) falls to: after the share of drawn samples, each share in its order.
+    fn pairs_at(&self, unit: f32) -> Option<&Dataset> {
+        let mut end = self.options.synthetic;
+        let mut shares = self.sources.pairs.iter().map(|(share, pairs)| {
+            let start = end;
+            end += share;
+            (start..end, pairs)
+        });
+        shares.find(|(part, _)| part.contains(&unit)).map(|(_, pairs)| pairs)
+    }
+
+    /// The same window of both pictures of some pair, posed alike. It is not resampled, which would hide what is
+    /// to be learnt, and has no margin, since nothing is spoiled any more.
+    fn pair(&self, pairs: &Dataset, inner: (usize, usize), pose: Pose, rng: &mut Stream) -> Sample {
+        let size = if pose.swaps() { (inner.1, inner.0) } else { inner };
+        let picture = pairs.pick(rng.next_u64() as f64 / 2f64.powi(64));
+        let Stored { width, height, rgb, degraded, .. } = picture;
+        let start = [(size.0, *width), (size.1, *height)]
+            .map(|(len, side)| rng.below((side.saturating_sub(len) + 1) as u64) as f64);
+        let shaded = self.shaded(rng);
+        let cut = |rgb: &[u8]| {
+            let planes = window(rgb, (*width, *height), start, size, 1.0, Filter::Area);
+            shaded(pose.apply(&planes, size))
+        };
+        let degraded = degraded.as_ref().expect("checked when the samples were made");
+        Sample { x0: cut(rgb), x1: cut(degraded), mask: None }
+    }
+
+    /// Makes planes grey, or leaves them: drawn only where it is asked for, so that runs without it see what they
+    /// always saw.
+    fn shaded(&self, rng: &mut Stream) -> impl Fn(Vec<f32>) -> Vec<f32> + use<> {
+        let grey = self.options.grey > 0.0 && rng.next_f32() < self.options.grey;
+        move |planes| if grey { luma(&planes) } else { planes }
+    }
+
+    /// A window of `size` of some photograph.
+    fn photograph(&self, size: (usize, usize), rng: &mut Stream) -> Vec<f32> {
         let unit = rng.next_u64() as f64 / 2f64.powi(64);
-        let picture = self.dataset.pick(unit);
+        let picture = self.sources.photographs.pick(unit);
         let [low, high] = self.options.shrink;
         let wanted = low + (high - low) * rng.next_f32();
         let filter = [Filter::Area, Filter::Cubic, Filter::Lanczos3][rng.below(3) as usize];
         let (u, v) = (f64::from(rng.next_f32()), f64::from(rng.next_f32()));
-        if let Some(degraded) = &picture.degraded {
-            // Not resampled, which would hide what is to be learnt.
-            let start =
-                [free(u, picture.width, size.0, 1.0).floor(), free(v, picture.height, size.1, 1.0).floor()];
-            let cut = |rgb| window(rgb, picture, start, size, 1.0, Filter::Area);
-            return (cut(&picture.rgb), Some(cut(degraded)));
-        }
+        let whole = (picture.width, picture.height);
         // A small picture is shrunk less, and mirrored if it is still too small.
         let room = (picture.width as f32 / size.0 as f32).min(picture.height as f32 / size.1 as f32);
         let step = f64::from((1.0 / wanted).min(room.max(1.0)));
         let start = [free(u, picture.width, size.0, step), free(v, picture.height, size.1, step)];
         // Shrunk by nothing, pixels are taken as they are.
         let start = if step > 1.0 { start } else { start.map(f64::floor) };
-        (window(&picture.rgb, picture, start, size, step, filter), None)
+        window(&picture.rgb, whole, start, size, step, filter)
     }
 }
 
@@ -190,39 +219,6 @@ fn luma(planes: &[f32]) -> Vec<f32> {
 /// A random start of a window of `len` output pixels, `step` source pixels each.
 fn free(unit: f64, side: usize, len: usize, step: f64) -> f64 {
     unit * (side as f64 - len as f64 * step).max(0.0)
-}
-
-/// Resamples a window; beyond the far edges of a picture that is too small, it goes on mirrored.
-fn window(
-    rgb: &[u8],
-    picture: &Stored,
-    start: [f64; 2],
-    (width, height): (usize, usize),
-    step: f64,
-    filter: Filter,
-) -> Vec<f32> {
-    // Half a source pixel of slack: rounding of the division must not shorten a fitting window.
-    let fits = |side: usize, len: usize| (((side as f64 + 0.5) / step) as usize).clamp(1, len);
-    let (across, down) = (fits(picture.width, width), fits(picture.height, height));
-    let columns = Axis::new(picture.width, start[0], step, across, filter);
-    let rows = Axis::new(picture.height, start[1], step, down, filter);
-    let mut planes = Vec::with_capacity(3 * width * height);
-    for c in 0..3 {
-        let plane = resample(&columns, &rows, |y, span, row| {
-            let pixels = &rgb[3 * (y * picture.width + span.start)..3 * (y * picture.width + span.end)];
-            row.extend(pixels.iter().skip(c).step_by(3).map(|&v| from_u8(v)));
-        });
-        for y in 0..height {
-            let row = &plane[mirrored(y, down) * across..][..across];
-            planes.extend((0..width).map(|x| from_u8(to_u8(row[mirrored(x, across)]))));
-        }
-    }
-    planes
-}
-
-fn mirrored(at: usize, len: usize) -> usize {
-    let at = at % (2 * len);
-    if at < len { at } else { 2 * len - 1 - at }
 }
 
 /// One of the eight ways to mirror and turn a square: bit 0 mirrors columns, bit 1 rows, bit 2 swaps
@@ -319,7 +315,7 @@ mod tests {
         let samples = samples("none", options);
         for index in 0..10 {
             let bytes = crate::picture::interleaved(&samples.sample(index).unwrap().x0);
-            let found = samples.dataset().pictures().iter().any(|picture| {
+            let found = samples.sources().photographs.pictures().iter().any(|picture| {
                 (0..=picture.height - 7).any(|y| {
                     (0..=picture.width - 9).any(|x| {
                         (0..7).all(|row| {

@@ -6,7 +6,10 @@ use std::path::{Path, PathBuf};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use super::manifest::{Condition, Manifest, Weight};
+use super::{
+    held_out_list::HeldOutList,
+    manifest::{Condition, Manifest, Weight},
+};
 use crate::{
     Cancel, Error, Result,
     picture::{Limits, READABLE, is_picture, read_rgb8},
@@ -24,12 +27,21 @@ pub struct DatasetOptions {
     pub only: Vec<Condition>,
     /// How often some pictures are drawn; factors multiply.
     pub weights: Vec<Weight>,
+    /// Leave out what results are measured on, see [`super::held_out_list`]. No recipe can change it.
+    #[serde(skip)]
+    pub refuse_held_out: bool,
 }
 
 impl Default for DatasetOptions {
     /// 64 pixels, 4 GiB, all pictures alike.
     fn default() -> Self {
-        Self { min_side: 64, max_bytes: 4 << 30, only: Vec::new(), weights: Vec::new() }
+        Self {
+            min_side: 64,
+            max_bytes: 4 << 30,
+            only: Vec::new(),
+            weights: Vec::new(),
+            refuse_held_out: false,
+        }
     }
 }
 
@@ -217,6 +229,11 @@ fn load(
     let (width, height, rgb) = read(&folder.join(name))?;
     if width.min(height) < options.min_side {
         return Err(format!("{width}×{height} pixels are fewer than {} to a side", options.min_side));
+    }
+    if options.refuse_held_out
+        && let Some(known) = HeldOutList::built_in().find((width, height), &rgb)
+    {
+        return Err(format!("is held out for evaluation, as {known}"));
     }
     let degraded = match pairs {
         None => None,

@@ -75,11 +75,15 @@ impl Manifest {
         self.rows.contains_key(file)
     }
 
+    /// What stands in a column of the row of `file`; nothing if there is no such row or column.
+    pub fn value(&self, file: &str, column: &str) -> Option<&str> {
+        let column = self.columns.iter().position(|c| c == column)?;
+        Some(self.rows.get(file)?[column].as_str())
+    }
+
     /// True if the row of `file` meets the condition.
     pub fn meets(&self, file: &str, condition: &Condition) -> bool {
-        let column = self.columns.iter().position(|c| *c == condition.column);
-        let row = self.rows.get(file);
-        column.zip(row).is_some_and(|(column, row)| row[column] == condition.value)
+        self.value(file, &condition.column) == Some(condition.value.as_str())
     }
 
     /// Checks that the column of a condition exists.

@@ -9,13 +9,17 @@ pub mod dataset;
 pub mod ema;
 pub mod example;
 pub mod held_out;
+pub mod held_out_list;
 pub mod manifest;
 pub mod optim;
+mod patterns;
 pub mod plot;
 pub mod prefetch;
 pub mod recipe;
+pub mod sources;
 pub mod state;
 pub mod synthetic;
+pub mod window;
 
 use std::sync::Arc;
 
@@ -23,7 +27,7 @@ use candle_core::Device;
 use rayon::prelude::*;
 
 use self::{
-    crop::Samples, dataset::Dataset, optim::AdamWConfig, prefetch::Prefetch, recipe::Recipe, state::State,
+    crop::Samples, optim::AdamWConfig, prefetch::Prefetch, recipe::Recipe, sources::Sources, state::State,
 };
 use crate::{
     Cancel, Error, Result, degrade,
@@ -74,7 +78,12 @@ impl Trainer {
     /// # Errors
     /// [`Error::Setting`] for a recipe that cannot be trained on this device in this precision;
     /// what [`Preset::open`] returns for the preset that the run starts from.
-    pub fn new(recipe: Recipe, data: Dataset, device: &Device, precision: Precision) -> Result<Self> {
+    pub fn new(
+        recipe: Recipe,
+        data: impl Into<Sources>,
+        device: &Device,
+        precision: Precision,
+    ) -> Result<Self> {
         let NetworkConfig::Bridge(config) = &recipe.preset.network else {
             return Err(Error::setting("network.family", "adm", "bridge: the family that is trained here"));
         };
@@ -87,8 +96,10 @@ impl Trainer {
         let b = &recipe.preset.bridge;
         let (interval, beta_max, t0, t_end) = (b.interval, b.beta_max, b.t0, b.t_end);
         let schedule = Schedule::new(ScheduleConfig { interval, beta_max, t0, t_end })?;
+        let sources = data.into();
+        sources.check(&recipe.train)?;
         let degradation = degrade::parse(&recipe.train.degrade)?;
-        let samples = Samples::new(data, degradation, recipe.train.crop.clone(), recipe.train.seed)?;
+        let samples = Samples::new(sources, degradation, recipe.train.crop.clone(), recipe.train.seed)?;
         let adam = AdamWConfig { weight_decay: recipe.train.weight_decay, ..AdamWConfig::default() };
         let params = match &recipe.train.init {
             None => layout.init(recipe.train.seed),

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What a training run is: a preset's `config.toml` with one more table, `[train]`.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::{crop::CropOptions, dataset::DatasetOptions};
+use super::{crop::CropOptions, dataset::DatasetOptions, sources::PairConfig};
 use crate::{Error, Result, preset::PresetConfig};
 
 /// The table `[train]`. Unknown keys are errors.
@@ -16,6 +16,8 @@ pub struct TrainConfig {
     pub degrade: String,
     /// Which pictures are used, and how often.
     pub data: DatasetOptions,
+    /// Ready-made pairs beside the photographs.
+    pub pairs: Vec<PairConfig>,
     /// How crops are cut; their sides are multiples of the network's stride.
     pub crop: CropOptions,
     /// Optimiser steps.
@@ -50,6 +52,8 @@ pub struct TrainConfig {
     pub init: Option<String>,
     /// Degradations of the evaluation.
     pub eval: Vec<String>,
+    /// Folders of ready-made pairs for the evaluation, laid out as those of `pairs`.
+    pub eval_pairs: Vec<PathBuf>,
 }
 
 impl Default for TrainConfig {
@@ -57,6 +61,7 @@ impl Default for TrainConfig {
         Self {
             degrade: "jpeg:5-95".into(),
             data: DatasetOptions::default(),
+            pairs: vec![],
             crop: CropOptions::default(),
             steps: 10_000,
             batch: 16,
@@ -73,6 +78,7 @@ impl Default for TrainConfig {
             loss: Loss::Plain,
             init: None,
             eval: vec!["jpeg:10".into(), "jpeg:20".into(), "jpeg:40".into()],
+            eval_pairs: vec![],
         }
     }
 }
@@ -128,6 +134,12 @@ impl Recipe {
         is(t.clip >= 0.0 && t.clip.is_finite(), "train.clip", &t.clip, "0 or more")?;
         is((0.0..1.0).contains(&t.ema_decay), "train.ema_decay", &t.ema_decay, "0 or more, below 1")?;
         is((0.0..=1.0).contains(&t.endpoint_share), "train.endpoint_share", &t.endpoint_share, "0 to 1")?;
+        let shares = t.pairs.iter().map(|p| p.share);
+        for share in shares.clone() {
+            is(share > 0.0 && share <= 1.0, "train.pairs.share", &share, "above 0, at most 1")?;
+        }
+        let sum = shares.sum::<f32>() + t.crop.synthetic;
+        is(sum <= 1.0, "train.pairs.share", &sum, "at most 1, all shares and train.crop.synthetic together")?;
         is(t.every >= 1, "train.every", &t.every, "at least 1")
     }
 

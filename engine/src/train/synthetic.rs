@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Pictures that nobody photographed: text, line art, screens, gradients, noise. Restorers that
-//! have seen none of them spoil them.
+//! Pictures that nobody photographed: text, subtitles, line art, screens, patterns, gradients, noise.
+//! Restorers that have seen none of them spoil them.
 
+use super::patterns::{curves, flat, pattern, pixel_art, subtitles};
 use crate::{
     drawing::{Canvas, Letters},
     noise::Stream,
@@ -13,7 +14,8 @@ use crate::{
 };
 
 /// Kinds of drawn pictures; each is drawn equally often.
-const KINDS: &[fn((usize, usize), &mut Stream) -> Vec<f32>] = &[text, lines, screen, gradient, noise];
+const KINDS: &[fn((usize, usize), &mut Stream) -> Vec<f32>] =
+    &[text, lines, screen, gradient, noise, titled, pattern, pixel_art, curves, flat];
 
 /// A drawn picture, planes `(3, height, width)`, range [-1, 1], on the grid of 8-bit files.
 pub fn draw(size: (usize, usize), rng: &mut Stream) -> Vec<f32> {
@@ -26,7 +28,7 @@ pub fn draw(size: (usize, usize), rng: &mut Stream) -> Vec<f32> {
 type Colour = [u8; 3];
 
 /// Any colour; greys, black and white more often than by chance.
-fn colour(rng: &mut Stream) -> Colour {
+pub(super) fn colour(rng: &mut Stream) -> Colour {
     let any = rng.next_u32().to_le_bytes();
     match rng.below(8) {
         0 => [0; 3],
@@ -37,7 +39,7 @@ fn colour(rng: &mut Stream) -> Colour {
 }
 
 /// Two colours far enough apart to be told from each other.
-fn contrast(rng: &mut Stream) -> (Colour, Colour) {
+pub(super) fn contrast(rng: &mut Stream) -> (Colour, Colour) {
     loop {
         let (a, b) = (colour(rng), colour(rng));
         let apart: u32 = a.iter().zip(b).map(|(a, b)| u32::from(a.abs_diff(b))).sum();
@@ -48,7 +50,7 @@ fn contrast(rng: &mut Stream) -> (Colour, Colour) {
 }
 
 /// A whole number from `low` to `high`, both included.
-fn between(low: usize, high: usize, rng: &mut Stream) -> usize {
+pub(super) fn between(low: usize, high: usize, rng: &mut Stream) -> usize {
     low + rng.below((high.max(low) - low + 1) as u64) as usize
 }
 
@@ -83,7 +85,7 @@ fn write_lines(canvas: &mut Canvas, ink: Colour, rng: &mut Stream) {
 }
 
 /// Mostly small letters, with spaces, capitals, figures and signs as in writing.
-fn letter(rng: &mut Stream) -> char {
+pub(super) fn letter(rng: &mut Stream) -> char {
     match rng.below(20) {
         0..=2 => ' ',
         3 => char::from(b'A' + rng.below(26) as u8),
@@ -156,6 +158,12 @@ fn screen(size: (usize, usize), rng: &mut Stream) -> Vec<f32> {
     planar(canvas.rgb())
 }
 
+/// Subtitles over a gradient or clouds.
+fn titled(size: (usize, usize), rng: &mut Stream) -> Vec<f32> {
+    let ground = if rng.below(2) == 0 { gradient(size, rng) } else { noise(size, rng) };
+    subtitles(ground, size, rng)
+}
+
 fn gradient((width, height): (usize, usize), rng: &mut Stream) -> Vec<f32> {
     let (a, b) = (colour(rng), colour(rng));
     let angle = rng.next_f32() * std::f32::consts::TAU;
@@ -209,9 +217,9 @@ mod tests {
 
     #[test]
     fn pictures_differ_and_are_not_flat() {
-        let all: Vec<_> = (0..40).map(|i| draw((48, 48), &mut Stream::new(1, i))).collect();
+        let all: Vec<_> = (0..80).map(|i| draw((48, 48), &mut Stream::new(1, i))).collect();
         let varied = all.iter().filter(|p| p.iter().any(|v| (v - p[0]).abs() > 0.05)).count();
-        assert!(varied >= 36, "{varied}");
+        assert!(varied >= 64, "{varied}");
         assert!(all.windows(2).all(|pair| pair[0] != pair[1]));
     }
 }

@@ -19,10 +19,11 @@ use i2sb::{
     preset::Preset,
     train::{
         Trainer,
-        dataset::Dataset,
+        dataset::{Census, Dataset},
         held_out::HeldOut,
         plot::{Curve, plot},
         recipe::Recipe,
+        sources::Sources,
         state::State,
     },
 };
@@ -71,17 +72,10 @@ pub fn run(args: Args, cancel: &Cancel) -> anyhow::Result<()> {
     let recipe = Recipe::parse(&text, &args.recipe)?;
     let device = args.device.open()?;
     let report = |path: &Path, reason: &str| eprintln!("skipped: {}: {reason}", path.display());
-    let data = Dataset::open(&args.data, None, &recipe.train.data, cancel, report, |_, _| ())?;
-    let census = data.census();
-    eprintln!(
-        "{} pictures, {:.1} Mpx; {} left out, {} skipped",
-        census.used,
-        census.pixels as f64 / 1e6,
-        census.filtered,
-        census.skipped
-    );
-    let held_out =
-        args.eval.as_deref().map(|dir| HeldOut::open(dir, &recipe.train.eval, cancel)).transpose()?;
+    let data = Sources::open(&args.data, &recipe.train, cancel, report)?;
+    told("pictures", &data.photographs);
+    data.pairs.iter().for_each(|(share, pairs)| told(&format!("pairs ({share} of the samples)"), pairs));
+    let held_out = HeldOut::open(args.eval.as_deref(), &recipe.train.eval, &recipe.train.eval_pairs, cancel)?;
     fs::create_dir_all(&args.out).map_err(Error::io(&args.out))?;
     let mut trainer = Trainer::new(recipe, data, &device, args.precision)?;
     let path = args.out.join(STATE);
@@ -104,21 +98,29 @@ pub fn run(args: Args, cancel: &Cancel) -> anyhow::Result<()> {
             bar.set_position(r.step);
             bar.set_message(format!("loss {:.5} {gain}", sum.0 / f64::from(sum.1)));
         });
-        trainer.state.save(&path, &text)?;
+        if outcome.is_err() {
+            // Stopped, or a loss that is no number: this is the last good step.
+            trainer.state.save(&path, &text)?;
+        }
         outcome?;
-        let gains = match &held_out {
-            Some(h) => h.gains(&averaged(&trainer, &device)?, &trainer.recipe().preset, cancel)?,
-            None => vec![],
-        };
+        let gains = held_out.gains(&averaged(&trainer, &device)?, &trainer.recipe().preset, cancel)?;
         gain = gains.iter().map(|(name, g)| format!("{name} {g:+.3} dB ")).collect();
         let loss = sum.0 / f64::from(sum.1.max(1));
         log.row(trainer.state.step, loss, sum.2, &gains)?;
         draw(&args.out, &trainer.recipe().preset.name)?;
         bar.println(format!("step {} loss {loss:.5} {gain}", trainer.state.step));
         write_preset(&trainer, &args.out)?;
+        // Last of all: a run that is killed before goes back to the state before, and its row is written anew.
+        trainer.state.save(&path, &text)?;
     }
     bar.finish();
     Ok(())
+}
+
+/// Says what became of a folder.
+fn told(what: &str, data: &Dataset) {
+    let Census { used, pixels, filtered, skipped } = data.census();
+    eprintln!("{used} {what}, {:.1} Mpx; {filtered} left out, {skipped} skipped", *pixels as f64 / 1e6);
 }
 
 /// The network with the averaged weights.
