@@ -18,7 +18,7 @@ pub struct Settings {
     pub model: String,
     /// The same of those to step down to, with commas between.
     pub fallback_models: String,
-    /// Evaluations per frame; 0: as the model advises; [`AUTO_STEPS`].
+    /// Evaluations per frame; 0: as the model advises; `AUTO_STEPS`.
     pub steps: i32,
     /// `auto`, `cpu`, `cuda:N`.
     pub device: String,
