@@ -3,7 +3,7 @@
 //!
 //! A pixel of a network's output depends on the pixels within the network's halo and on where zero
 //! padding begins. So a tile reads its own pixels and a halo around them, cut on multiples of the
-//! network's stride; the halo ends where the frame ends, because there the whole frame is padded
+//! network's stride, twice over ([`CUT`]); the halo ends where the frame ends, because there the whole frame is padded
 //! too. What lies in the halo is thrown away afterwards. Nothing is blended.
 
 use std::ops::Range;
@@ -14,9 +14,13 @@ use crate::{Error, Result};
 
 /// Most pixels that an automatic tile reads, halo included, on a CPU.
 ///
-/// A network of the `bridge` family holds some 0.2 to 1.2 kB per pixel while it runs, so this keeps
-/// its activations below 750 MB whatever the frame's size.
-pub const AUTO_TILE_PIXELS: usize = 768 * 768;
+/// A network of the `bridge` family holds a few rows of most of its maps at a time, so a tile of
+/// 4096×2304 pixels needs little more memory than its pixels.
+pub const AUTO_TILE_PIXELS: usize = 4096 * 2304;
+
+/// Tiles begin on multiples of this many strides: kernels compute squares of 2×2 values together, also
+/// where a value stands for a square of stride × stride pixels.
+pub const CUT: usize = 2;
 
 /// A window of a frame: rows and columns in pixels.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,7 +54,7 @@ impl Plan {
     /// A plan for a frame of `height` × `width` pixels, both multiples of `stride`.
     ///
     /// - `halo`: how far the network looks, in pixels; `None` puts all into one tile.
-    /// - `tile`: edge of a tile's kept window in pixels, rounded up to the stride; 0 chooses the
+    /// - `tile`: edge of a tile's kept window in pixels, rounded up to [`CUT`] strides; 0 chooses the
     ///   largest equal tiles that read at most [`AUTO_TILE_PIXELS`] each.
     ///
     /// # Errors
@@ -65,6 +69,7 @@ impl Plan {
         let Some(halo) = halo else {
             return Ok(Self { height, width, halo: 0, tile_height: height, tile_width: width });
         };
+        let stride = CUT * stride;
         let halo = halo.next_multiple_of(stride);
         let (tile_height, tile_width) = match tile {
             0 => automatic(height, width, stride, halo),
@@ -187,7 +192,7 @@ mod tests {
             let mut seen = vec![0u8; height * width];
             for Tile { read, keep } in plan.tiles() {
                 for edge in [keep.rows.start, keep.cols.start, read.rows.start, read.cols.start] {
-                    prop_assert_eq!(edge % stride, 0);
+                    prop_assert_eq!(edge % (CUT * stride), 0);
                 }
                 prop_assert!(read.rows.end <= height && read.cols.end <= width);
                 prop_assert!(read.rows.start + halo <= keep.rows.start || read.rows.start == 0);

@@ -2,6 +2,8 @@
 //! The convolution of `(B, H, W, C)` tensors on the CPU: candle's storage through the tap products
 //! of [`super::gemm`], bias added as each sum leaves.
 
+use std::sync::Arc;
+
 use candle_core::{CpuStorage, CustomOp1, DType, Layout, Shape, Tensor};
 use rayon::prelude::*;
 
@@ -9,22 +11,36 @@ use super::{
     Cpu,
     gemm::{self, Run},
     isa::Isa,
+    lease::Shelf,
     map::Map,
-    same3,
+    same3::{self, Algorithm},
 };
 use crate::Result;
 
 /// Pixels computed before their results are handed on.
 const CHUNK: usize = 96;
 
+/// Memory of one piece under way.
+#[derive(Debug, Default)]
+struct Scratch {
+    sums: Vec<f32>,
+    around: same3::Scratch<f32>,
+}
+
 /// Weights of a 1×1 or 3×3 convolution with stride 1, packed once.
 #[derive(Debug, Clone)]
 pub(super) struct CpuConv {
-    packed: gemm::Packed,
+    weights: Weights,
     bias: Vec<f32>,
-    kernel: usize,
     cin: usize,
     isa: Isa,
+    scratch: Arc<Shelf<Scratch>>,
+}
+
+#[derive(Debug, Clone)]
+enum Weights {
+    Points(gemm::Packed),
+    Around(same3::Conv<f32>),
 }
 
 impl CpuConv {
@@ -37,22 +53,23 @@ impl CpuConv {
     pub fn new(weight: &Tensor, bias: Option<&Tensor>) -> Result<Self> {
         let (cout, cin, kernel, _) = weight.dims4()?;
         let flat = weight.to_dtype(DType::F32)?.permute((2, 3, 1, 0))?.flatten_all()?.to_vec1::<f32>()?;
-        let padded = padded(kernel, cin);
-        let mut packed = gemm::Packed::default();
-        if padded == cin {
+        let weights = if kernel == 1 {
+            let mut packed = gemm::Packed::default();
             packed.pack(cout, &flat);
+            Weights::Points(packed)
         } else {
-            let mut wide = vec![0.0; kernel * kernel * padded * cout];
+            let padded = cin.next_multiple_of(16);
+            let mut wide = vec![0.0; 9 * padded * cout];
             for (to, from) in wide.chunks_exact_mut(padded * cout).zip(flat.chunks_exact(cin * cout)) {
                 to[..from.len()].copy_from_slice(from);
             }
-            packed.pack(cout, &wide);
-        }
+            Weights::Around(same3::Conv::new(Algorithm::fastest::<f32>(padded, cout), cout, &wide))
+        };
         let bias = match bias {
             Some(bias) => bias.to_dtype(DType::F32)?.to_vec1()?,
             None => vec![0.0; cout],
         };
-        Ok(Self { packed, bias, kernel, cin, isa: Cpu::detect().isa })
+        Ok(Self { weights, bias, cin, isa: Cpu::detect().isa, scratch: Arc::default() })
     }
 
     /// `x`: `(B, H, W, in)`, f32 → `(B, H, W, out)`.
@@ -61,56 +78,58 @@ impl CpuConv {
     }
 
     fn picture(&self, x: &[f32], (h, w): (usize, usize), out: &mut [f32]) {
-        // Enough pieces for all threads; a pixel's sum is one chain whatever the piece.
+        // Enough pieces for all threads, in pairs of rows; a pixel has the same bits whatever the piece.
         let share = h.div_ceil(rayon::current_num_threads());
-        let rows = CHUNK.div_ceil(w).min(share).max(1);
+        let rows = CHUNK.div_ceil(w).min(share).next_multiple_of(2);
         let pieces = out.par_chunks_mut(rows * w * self.bias.len()).enumerate();
-        if self.kernel == 1 {
-            let piece = rows * w * self.cin;
-            let pairs = pieces.zip(x.par_chunks(piece));
-            pairs.for_each_init(Vec::new, |scratch, ((_, out), x)| self.pixels(x, out, scratch));
-            return;
-        }
+        let conv = match &self.weights {
+            Weights::Around(conv) => conv,
+            Weights::Points(packed) => {
+                let pairs = pieces.zip(x.par_chunks(rows * w * self.cin));
+                return pairs.for_each_init(
+                    || self.scratch.take(),
+                    |scratch, ((_, out), x)| self.pixels(packed, x, out, &mut scratch.sums),
+                );
+            }
+        };
         let mut map = Map::default();
-        map.reset(h, w, padded(self.kernel, self.cin));
-        for (y, row) in x.chunks_exact(w * self.cin).enumerate() {
-            let wide = map.c;
-            let pixels = map.row_mut(y).chunks_exact_mut(wide).zip(row.chunks_exact(self.cin));
+        map.reset(h, w, self.cin.next_multiple_of(16));
+        let c = map.c;
+        map.lines_mut(0..h, 1).zip(x.par_chunks_exact(w * self.cin)).for_each(|(line, row)| {
+            let pixels = line[c..].chunks_exact_mut(c).zip(row.chunks_exact(self.cin));
             pixels.for_each(|(to, from)| to[..from.len()].copy_from_slice(from));
-        }
-        pieces.for_each_init(Vec::new, |scratch, (i, out)| {
-            let first = i * rows;
-            let last = first + out.len() / (w * self.bias.len());
-            same3::forward(self.isa, &map, &self.packed, first..last, scratch, |y, x, sums| {
-                self.store(sums, &mut out[((y - first) * w + x) * self.bias.len()..]);
-            });
         });
+        pieces.for_each_init(
+            || self.scratch.take(),
+            |scratch, (i, out)| {
+                let first = i * rows;
+                let last = first + out.len() / (w * self.bias.len());
+                same3::forward(self.isa, &map, conv, first..last, &mut scratch.around, |y, x, sums| {
+                    self.store(conv.cout(), sums, &mut out[((y - first) * w + x) * self.bias.len()..]);
+                });
+            },
+        );
     }
 
     /// 1×1: pixels are independent of where they lie.
-    fn pixels(&self, x: &[f32], out: &mut [f32], scratch: &mut Vec<f32>) {
+    fn pixels(&self, packed: &gemm::Packed, x: &[f32], out: &mut [f32], scratch: &mut Vec<f32>) {
         let cout = self.bias.len();
-        scratch.resize(CHUNK * self.packed.cout, 0.0);
+        scratch.resize(CHUNK * packed.cout, 0.0);
         for (x, out) in x.chunks(CHUNK * self.cin).zip(out.chunks_mut(CHUNK * cout)) {
             let n = out.len() / cout;
             let run = Run { x, start: 0, step: self.cin, taps: &[0], k: self.cin, n };
-            gemm::forward(self.isa, run, &self.packed, scratch);
-            self.store(&scratch[..n * self.packed.cout], out);
+            gemm::forward(self.isa, run, packed, scratch);
+            self.store(packed.cout, &scratch[..n * packed.cout], out);
         }
     }
 
-    /// Sums of some pixels, padded channels and all, to where they belong.
-    fn store(&self, sums: &[f32], out: &mut [f32]) {
+    /// Sums of some pixels, `padded` channels each, to where they belong.
+    fn store(&self, padded: usize, sums: &[f32], out: &mut [f32]) {
         let cout = self.bias.len();
-        for (sums, out) in sums.chunks_exact(self.packed.cout).zip(out.chunks_exact_mut(cout)) {
+        for (sums, out) in sums.chunks_exact(padded).zip(out.chunks_exact_mut(cout)) {
             out.iter_mut().zip(sums).zip(&self.bias).for_each(|((o, s), b)| *o = s + b);
         }
     }
-}
-
-/// Channels as the map holds them.
-fn padded(kernel: usize, cin: usize) -> usize {
-    if kernel == 1 { cin } else { cin.next_multiple_of(16) }
 }
 
 impl CustomOp1 for CpuConv {

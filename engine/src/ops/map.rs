@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! A channels-last feature map of one picture with a border of zeros, so that a 3×3 kernel needs
-//! no special case at the edge.
+//! no special case at the edge. It holds all lines of the picture, or the last few.
+
+use std::ops::Range;
 
 use half::bf16;
+use rayon::prelude::*;
 
 use super::{isa::Isa, rows};
 
@@ -10,12 +13,18 @@ use super::{isa::Isa, rows};
 pub(crate) trait Value: Copy + Default + Send + Sync + 'static {
     /// Rounds to the nearest, ties to even.
     fn from_f32(v: f32) -> Self;
+    /// Exactly.
+    fn to_f32(self) -> f32;
 }
 
 impl Value for f32 {
     #[inline(always)]
     fn from_f32(v: f32) -> Self {
         v
+    }
+    #[inline(always)]
+    fn to_f32(self) -> f32 {
+        self
     }
 }
 
@@ -27,48 +36,91 @@ impl Value for bf16 {
         let rounded = (bits.wrapping_add(0x7fff + ((bits >> 16) & 1)) >> 16) as u16;
         bf16::from_bits(if v.is_nan() { 0x7fc0 } else { rounded })
     }
+    #[inline(always)]
+    fn to_f32(self) -> f32 {
+        f32::from_bits(u32::from(self.to_bits()) << 16)
+    }
 }
 
-/// `(h + 2) × (w + 2) × c` values; the outermost ring is zero and stays zero.
+/// `lines + 2` lines of `w + 2` pixels of `c` values; first and last line, first and last column are
+/// zero and stay zero. Line y of the picture lies in place `y mod lines`.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Map<T> {
-    /// Rows without the border.
+    /// Rows of the picture.
     pub h: usize,
     /// Columns without the border.
     pub w: usize,
     /// Channels, a multiple of 16.
     pub c: usize,
-    /// The values, followed by slack that kernels may read but never use.
+    /// Rows of the picture that have a place at the same time: `h`, or fewer.
+    pub lines: usize,
+    /// All values, followed by slack that kernels may read but never use.
     pub data: Vec<T>,
 }
 
 impl<T: Value> Map<T> {
-    /// Gives the map another size, keeping its memory; a map that has the size already is left as it is.
+    /// Gives the map another size, with a place for every row, keeping its memory; a map that has the
+    /// size already is left as it is.
     pub fn reset(&mut self, h: usize, w: usize, c: usize) {
-        assert!(c % 16 == 0, "maps have channels in multiples of 16, not {c}");
-        if (self.h, self.w, self.c) == (h, w, c) && !self.data.is_empty() {
-            return;
-        }
-        (self.h, self.w, self.c) = (h, w, c);
-        self.data.clear();
-        // A run reads up to 32 pixels and 32 values of k too far (ops::amx).
-        self.data.resize((h + 2) * (w + 2) * c + 34 * c + 64, T::default());
+        self.reset_lines(h, w, c, h);
     }
 
-    /// Values from one row to the next.
+    /// As [`Map::reset`], with places for `lines` rows only.
+    pub fn reset_lines(&mut self, h: usize, w: usize, c: usize, lines: usize) {
+        assert!(c % 16 == 0, "maps have channels in multiples of 16, not {c}");
+        if (self.h, self.w, self.c, self.lines) == (h, w, c, lines) && !self.data.is_empty() {
+            return;
+        }
+        (self.h, self.w, self.c, self.lines) = (h, w, c, lines);
+        self.data.clear();
+        // A run reads up to 32 pixels and 32 values of k too far (ops::amx).
+        self.data.resize((lines + 2) * (w + 2) * c + 34 * c + 64, T::default());
+    }
+
+    /// Values from one line to the next.
     pub fn pitch(&self) -> usize {
         (self.w + 2) * self.c
     }
 
+    /// Offset of the line above row y, border included: `above(y + 1)` is row y itself. Above the
+    /// picture and below it are lines of zeros.
+    pub fn above(&self, y: usize) -> usize {
+        match y {
+            0 => 0,
+            y if y > self.h => (self.lines + 1) * self.pitch(),
+            y => ((y - 1) % self.lines + 1) * self.pitch(),
+        }
+    }
+
     /// Offset of pixel (y, x).
     pub fn at(&self, y: usize, x: usize) -> usize {
-        (y + 1) * self.pitch() + (x + 1) * self.c
+        self.above(y + 1) + (x + 1) * self.c
+    }
+
+    /// The pixels of row y.
+    pub fn row(&self, y: usize) -> &[T] {
+        &self.data[self.at(y, 0)..][..self.w * self.c]
     }
 
     /// The pixels of row y.
     pub fn row_mut(&mut self, y: usize) -> &mut [T] {
         let (at, n) = (self.at(y, 0), self.w * self.c);
         &mut self.data[at..at + n]
+    }
+
+    /// Rows `rows`, borders included, `group` at a time (the last group may be smaller). At most
+    /// `lines` of them; if they do not begin at 0, `group` must divide their first and `lines`.
+    pub fn lines_mut(
+        &mut self,
+        rows: Range<usize>,
+        group: usize,
+    ) -> impl IndexedParallelIterator<Item = &mut [T]> {
+        let (pitch, first) = (self.pitch(), rows.start % self.lines);
+        assert!(rows.len() <= self.lines && (first == 0 || first % group + self.lines % group == 0));
+        let (low, high) = self.data[pitch..].split_at_mut(first * pitch);
+        let straight = rows.len().min(self.lines - first);
+        let high = high[..straight * pitch].par_chunks_mut(group * pitch);
+        high.chain(low[..(rows.len() - straight) * pitch].par_chunks_mut(group * pitch))
     }
 
     /// Rounds a plain channels-last picture of the same size into the map.
@@ -89,8 +141,32 @@ mod tests {
             let v = f32::from_bits(i * 4099);
             if !v.is_nan() {
                 assert_eq!(<bf16 as Value>::from_f32(v).to_bits(), bf16::from_f32(v).to_bits(), "{v:e}");
+                let half = bf16::from_f32(v);
+                assert_eq!(half.to_f32().to_bits(), Value::to_f32(half).to_bits());
             }
         }
         assert!(<bf16 as Value>::from_f32(f32::from_bits(0x7fff_ffff)).is_nan());
+    }
+
+    #[test]
+    fn the_last_lines_stay_and_the_border_is_zero() {
+        let mut map = Map::<f32>::default();
+        map.reset_lines(11, 3, 16, 6);
+        for rows in [0..4, 4..8, 8..11] {
+            let first = rows.start;
+            map.lines_mut(rows, 2).enumerate().for_each(|(i, group)| {
+                for (j, line) in group.chunks_exact_mut(5 * 16).enumerate() {
+                    line[16..4 * 16].fill((first + 2 * i + j + 1) as f32);
+                }
+            });
+        }
+        for y in 5..11 {
+            assert!(map.row(y).iter().all(|v| *v == (y + 1) as f32), "row {y}");
+            let line = &map.data[map.above(y + 1)..][..5 * 16];
+            assert!(line[..16].iter().chain(&line[64..]).all(|v| *v == 0.0));
+        }
+        for y in [0, 12, 13] {
+            assert!(map.data[map.above(y)..][..5 * 16].iter().all(|v| *v == 0.0), "line above {y}");
+        }
     }
 }

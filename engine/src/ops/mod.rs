@@ -13,12 +13,14 @@ mod dot;
 pub(crate) mod gemm;
 mod isa;
 mod lanes;
+pub(crate) mod lease;
 pub(crate) mod map;
 mod precision;
 pub(crate) mod resize2;
 pub(crate) mod rows;
 pub(crate) mod same3;
 pub(crate) mod silu;
+mod winograd;
 
 pub use conv::Conv2d;
 pub use isa::{Bf16, Cpu, Isa};

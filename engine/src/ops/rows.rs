@@ -4,7 +4,6 @@
 //! All slices hold whole pixels of `bias.len()` (or `scale.len()`) channels.
 
 use super::{
-    isa::Isa,
     map::Value,
     silu::{silu, silu_slope},
 };
@@ -15,7 +14,7 @@ macro_rules! for_each_isa {
         $(#[$doc])*
         #[allow(clippy::too_many_arguments)]
         #[inline]
-        pub(crate) fn $name $(<$t: Value>)? (isa: Isa, $($arg: $ty),*) {
+        pub(crate) fn $name $(<$t: Value>)? (isa: $crate::ops::Isa, $($arg: $ty),*) {
             #[allow(clippy::too_many_arguments)]
             #[inline(always)]
             fn plain $(<$t: Value>)? ($($arg: $ty),*) $body
@@ -33,15 +32,17 @@ macro_rules! for_each_isa {
             match isa {
                 // SAFETY: an `Isa` of this value exists only where the processor has the features.
                 #[cfg(target_arch = "x86_64")]
-                Isa::Avx512 => unsafe { avx512($($arg),*) },
+                $crate::ops::Isa::Avx512 => unsafe { avx512($($arg),*) },
                 // SAFETY: as above.
                 #[cfg(target_arch = "x86_64")]
-                Isa::Avx2 => unsafe { avx2($($arg),*) },
+                $crate::ops::Isa::Avx2 => unsafe { avx2($($arg),*) },
                 _ => plain($($arg),*),
             }
         }
     };
 }
+
+pub(super) use for_each_isa;
 
 for_each_isa! {
     /// `out = T(from)`.
@@ -123,6 +124,42 @@ for_each_isa! {
                 let d = d * (1.0 + s);
                 *db += d;
                 *o = T::from_f32(d);
+            }
+        }
+    }
+}
+
+for_each_isa! {
+    /// `out += bias`.
+    fn bias(bias: &[f32], out: &mut [f32]) {
+        for out in out.chunks_exact_mut(bias.len()) {
+            for (o, b) in out.iter_mut().zip(bias) {
+                *o += b;
+            }
+        }
+    }
+}
+
+for_each_isa! {
+    /// `out = from + bias + rest`.
+    fn add_to(from: &[f32], bias: &[f32], rest: &[f32], out: &mut [f32]) {
+        let c = bias.len();
+        let given = from.chunks_exact(c).zip(rest.chunks_exact(c));
+        for (out, (from, rest)) in out.chunks_exact_mut(c).zip(given) {
+            for (((o, v), b), r) in out.iter_mut().zip(from).zip(bias).zip(rest) {
+                *o = r + (v + b);
+            }
+        }
+    }
+}
+
+for_each_isa! {
+    /// `out = from + bias`.
+    fn biased(from: &[f32], bias: &[f32], out: &mut [f32]) {
+        let c = bias.len();
+        for (out, from) in out.chunks_exact_mut(c).zip(from.chunks_exact(c)) {
+            for ((o, v), b) in out.iter_mut().zip(from).zip(bias) {
+                *o = v + b;
             }
         }
     }

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The 3×3 convolution on bordered maps: forward, and the gradient of its weights.
 //!
-//! The gradient of its input is the same convolution with the kernel turned round.
+//! The gradient of its input is the same convolution with the kernel turned round. Forward has two
+//! algorithms, chosen once per convolution: sums over taps, and [`super::winograd`].
 
 use half::bf16;
 
@@ -10,6 +11,7 @@ use super::{
     gemm::{self, Run},
     isa::Isa,
     map::{Map, Value},
+    winograd,
 };
 
 /// Pixels computed before their results are handed on; a multiple of every block's rows.
@@ -20,20 +22,35 @@ pub(crate) trait Kernel: Value {
     /// Weights as the kernel reads them.
     type Packed: Default + Clone + Send + Sync;
 
-    /// Packs weights `[ky][kx][cin][cout]`, cin a multiple of 16.
-    fn pack(packed: &mut Self::Packed, cout: usize, w: &[f32]);
+    /// Packs weights `[tap][k][cout]`, k a multiple of 16.
+    fn pack(packed: &mut Self::Packed, taps: usize, cout: usize, w: &[f32]);
     /// Output channels, padded.
     fn cout(packed: &Self::Packed) -> usize;
     /// Sums of a run.
     fn run(isa: Isa, run: Run<'_, Self>, packed: &Self::Packed, out: &mut [f32]);
+    /// Fewest weights of a tap for which [`winograd`] is faster than sums over taps.
+    fn smallest() -> usize;
+    /// True if convolutions read something else than the sums themselves.
+    const ROUNDED: bool;
+    /// The map that convolutions read, given sums and the same rounded.
+    fn read<'a>(sums: &'a Map<f32>, rounded: &'a Map<Self>) -> &'a Map<Self>;
     /// Adds the gradient of the weights, `[ky][kx][cin][cout]`; `scratch` is kept between calls.
     fn weight_grad(isa: Isa, x: &Map<Self>, dy: &Map<Self>, grad: &mut [f32], scratch: &mut Vec<Self>);
 }
 
 impl Kernel for f32 {
     type Packed = gemm::Packed;
+    const ROUNDED: bool = false;
 
-    fn pack(packed: &mut Self::Packed, cout: usize, w: &[f32]) {
+    fn smallest() -> usize {
+        0
+    }
+    /// Of what is not rounded there is one map only: either one.
+    fn read<'a>(sums: &'a Map<f32>, rounded: &'a Map<f32>) -> &'a Map<f32> {
+        if sums.data.is_empty() { rounded } else { sums }
+    }
+
+    fn pack(packed: &mut Self::Packed, _: usize, cout: usize, w: &[f32]) {
         packed.pack(cout, w);
     }
     fn cout(packed: &Self::Packed) -> usize {
@@ -70,11 +87,20 @@ impl Default for PackedBf16 {
 
 impl Kernel for bf16 {
     type Packed = PackedBf16;
+    const ROUNDED: bool = true;
 
-    fn pack(packed: &mut Self::Packed, cout: usize, w: &[f32]) {
+    /// Never: what Winograd's squares lose by being rounded is more than the speed is worth.
+    fn smallest() -> usize {
+        usize::MAX
+    }
+    fn read<'a>(_: &'a Map<f32>, rounded: &'a Map<bf16>) -> &'a Map<bf16> {
+        rounded
+    }
+
+    fn pack(packed: &mut Self::Packed, taps: usize, cout: usize, w: &[f32]) {
         match packed {
             PackedBf16::Dot(p) => p.pack(cout, w),
-            PackedBf16::Amx(p) => p.pack(w.len() / (3 * cout), cout, w),
+            PackedBf16::Amx(p) => p.pack(w.len() / (taps * cout), cout, w),
         }
     }
     fn cout(packed: &Self::Packed) -> usize {
@@ -146,38 +172,86 @@ fn interleave(dy: &[bf16], n: usize, c: usize, pairs: &mut [bf16]) {
     }
 }
 
-/// Convolves rows `rows` of `x` and hands each finished piece to `sink(y, x, sums)`, `sums` holding
-/// `cout` floats for each of some neighbouring pixels of row y from column x on.
+/// Weights of one 3×3 convolution, ready for one of the two algorithms.
+#[derive(Debug, Clone)]
+pub(crate) enum Conv<T: Kernel> {
+    Taps(T::Packed),
+    Winograd(winograd::Packed<T>),
+}
+
+/// The algorithm of a convolution.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Algorithm {
+    Taps,
+    Winograd,
+}
+
+/// Memory that a convolution works in; kept between calls.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Scratch<T> {
+    sums: Vec<f32>,
+    squares: winograd::Scratch<T>,
+}
+
+impl Algorithm {
+    /// Most weights of a tap for which the sixteen matrices of [`winograd`] stay in a cache.
+    const LARGEST: usize = 1 << 17;
+
+    /// The faster one for these channels.
+    pub fn fastest<T: Kernel>(cin: usize, cout: usize) -> Self {
+        if (T::smallest()..=Self::LARGEST).contains(&(cin * cout)) { Self::Winograd } else { Self::Taps }
+    }
+}
+
+impl<T: Kernel> Conv<T> {
+    /// `w`: `[ky][kx][cin][cout]`, cin a multiple of 16.
+    pub fn new(algorithm: Algorithm, cout: usize, w: &[f32]) -> Self {
+        match algorithm {
+            Algorithm::Winograd => Self::Winograd(winograd::Packed::new(cout, w)),
+            Algorithm::Taps => {
+                let mut packed = T::Packed::default();
+                T::pack(&mut packed, 3, cout, w);
+                Self::Taps(packed)
+            }
+        }
+    }
+
+    /// Output channels, padded to 16.
+    pub fn cout(&self) -> usize {
+        match self {
+            Self::Taps(packed) => T::cout(packed),
+            Self::Winograd(packed) => packed.cout,
+        }
+    }
+}
+
+/// Convolves rows `rows` of `x`, an even first one and an even number of them except at the picture's
+/// end, and hands each finished piece to `sink(y, x, sums)`, `sums` holding `cout` floats for each of
+/// some neighbouring pixels of row y from column x on.
 #[inline(always)]
 pub(crate) fn forward<T: Kernel>(
     isa: Isa,
     x: &Map<T>,
-    packed: &T::Packed,
+    conv: &Conv<T>,
     rows: std::ops::Range<usize>,
-    scratch: &mut Vec<f32>,
+    scratch: &mut Scratch<T>,
     mut sink: impl FnMut(usize, usize, &[f32]),
 ) {
-    let (width, cout) = (x.w + 2, T::cout(packed));
-    let taps = [0, x.pitch(), 2 * x.pitch()];
-    scratch.resize(CHUNK * cout, 0.0);
-    let end = (rows.end * width).saturating_sub(2);
-    let mut q = rows.start * width;
-    while q < end {
-        let n = (end - q).min(CHUNK);
-        let run = Run { x: &x.data, start: q * x.c, step: x.c, taps: &taps, k: 3 * x.c, n };
-        T::run(isa, run, packed, scratch);
-        let mut i = 0;
-        while i < n {
-            let (y, column) = ((q + i) / width, (q + i) % width);
-            if column < x.w {
-                let m = (x.w - column).min(n - i);
-                sink(y, column, &scratch[i * cout..(i + m) * cout]);
-                i += m;
-            } else {
-                i += width - column;
-            }
+    debug_assert!(rows.start % 2 == 0 && (rows.end % 2 == 0 || rows.end == x.h));
+    let packed = match conv {
+        Conv::Taps(packed) => packed,
+        Conv::Winograd(packed) => return winograd::forward(isa, x, packed, rows, &mut scratch.squares, sink),
+    };
+    let cout = T::cout(packed);
+    scratch.sums.resize(CHUNK * cout, 0.0);
+    for y in rows {
+        let taps = [0, 1, 2].map(|i| x.above(y + i));
+        for first in (0..x.w).step_by(CHUNK) {
+            let n = (x.w - first).min(CHUNK);
+            let run = Run { x: &x.data, start: first * x.c, step: x.c, taps: &taps, k: 3 * x.c, n };
+            T::run(isa, run, packed, &mut scratch.sums);
+            sink(y, first, &scratch.sums[..n * cout]);
         }
-        q += n;
     }
 }
 
@@ -192,17 +266,16 @@ mod tests {
         (0..n).map(|_| s.below(64) as f32 / 32.0 - 1.0).collect()
     }
 
-    fn both<T: Kernel>(h: usize, w: usize, cin: usize, cout: usize) -> (Vec<f32>, Vec<f32>) {
+    fn both<T: Kernel>(algorithm: Algorithm, [h, w, cin, cout]: [usize; 4]) -> (Vec<f32>, Vec<f32>) {
         let isa = Cpu::detect().isa;
         let (mut x, mut dy) = (Map::<T>::default(), Map::<T>::default());
         x.reset(h, w, cin);
         x.fill(isa, &values(h * w * cin, 1));
         dy.reset(h, w, cout);
         dy.fill(isa, &values(h * w * cout, 2));
-        let mut packed = T::Packed::default();
-        T::pack(&mut packed, cout, &values(9 * cin * cout, 3));
+        let conv = Conv::new(algorithm, cout, &values(9 * cin * cout, 3));
         let mut out = vec![f32::NAN; h * w * cout];
-        forward(isa, &x, &packed, 0..h, &mut vec![], |y, x, sums| {
+        forward(isa, &x, &conv, 0..h, &mut Scratch::default(), |y, x, sums| {
             out[(y * w + x) * cout..][..sums.len()].copy_from_slice(sums);
         });
         let mut grad = vec![0.0; 9 * cin * cout];
@@ -212,8 +285,12 @@ mod tests {
 
     #[test]
     fn f32_equals_the_plain_sum() {
-        for (h, w, cin, cout) in [(1, 1, 16, 16), (5, 7, 16, 48), (3, 130, 32, 16)] {
-            let (out, grad) = both::<f32>(h, w, cin, cout);
+        for (shape, algorithm) in [[1, 1, 16, 16], [5, 7, 16, 48], [3, 130, 32, 16], [6, 251, 48, 32]]
+            .into_iter()
+            .flat_map(|shape| [(shape, Algorithm::Taps), (shape, Algorithm::Winograd)])
+        {
+            let [h, w, cin, cout] = shape;
+            let (out, grad) = both::<f32>(algorithm, shape);
             let (x, dy, k) = (values(h * w * cin, 1), values(h * w * cout, 2), values(9 * cin * cout, 3));
             let mut want_grad = vec![0f64; grad.len()];
             for (at, got) in out.iter().enumerate() {
@@ -229,7 +306,10 @@ mod tests {
                         }
                     }
                 }
-                assert!((f64::from(*got) - sum).abs() < 1e-3, "{h}x{w}x{cin}x{cout} at {at}: {got} {sum}");
+                assert!(
+                    (f64::from(*got) - sum).abs() < 1e-3,
+                    "{algorithm:?} {h}x{w}x{cin}x{cout} at {at}: {got} {sum}"
+                );
             }
             for (g, want) in grad.iter().zip(&want_grad) {
                 assert!((f64::from(*g) - want).abs() < 1e-3, "gradient {g} {want}");
@@ -243,15 +323,15 @@ mod tests {
             println!("skipped: this processor has no bfloat16 products");
             return;
         }
-        for (h, w, cin, cout) in
-            [(1, 1, 16, 16), (5, 7, 16, 32), (13, 9, 48, 48), (33, 40, 64, 16), (2, 97, 32, 80)]
-        {
-            let ((a, ga), (b, gb)) = (both::<f32>(h, w, cin, cout), both::<bf16>(h, w, cin, cout));
-            assert!(a.iter().zip(&b).all(|(a, b)| (a - b).abs() < 1e-3), "{h}x{w}x{cin}x{cout}");
-            assert!(
-                ga.iter().zip(&gb).all(|(a, b)| (a - b).abs() < 1e-3 * (1.0 + a.abs())),
-                "{h}x{w}x{cin}x{cout}"
-            );
+        for shape in [[1, 1, 16, 16], [5, 7, 16, 32], [13, 9, 48, 48], [33, 40, 64, 16], [2, 97, 32, 80]] {
+            let (a, ga) = both::<f32>(Algorithm::Taps, shape);
+            let (b, gb) = both::<bf16>(Algorithm::Taps, shape);
+            assert!(a.iter().zip(&b).all(|(a, b)| (a - b).abs() < 1e-3), "{shape:?}");
+            assert!(ga.iter().zip(&gb).all(|(a, b)| (a - b).abs() < 1e-3 * (1.0 + a.abs())), "{shape:?}");
+            // Winograd rounds what it transforms: half a unit in the ninth place of each of 9·cin terms.
+            let (b, _) = both::<bf16>(Algorithm::Winograd, shape);
+            let far = a.iter().zip(&b).fold(0f32, |m, (a, b)| m.max((a - b).abs()));
+            assert!(far < 0.02 * ((9 * shape[2]) as f32).sqrt(), "{shape:?}: {far}");
         }
     }
 }

@@ -10,7 +10,7 @@ use crate::{
     Cancel, Result,
     denoiser::BridgeDenoiser,
     sampler::{Run, SeededNoise},
-    tile::{Plan, Window, pad_edges},
+    tile::{CUT, Plan, Window, pad_edges},
 };
 
 /// Edge of an automatic tile on a CUDA device, in pixels, halo not counted: a 1080p frame is one tile.
@@ -31,7 +31,7 @@ impl Restorer {
         let (_, _, height, width) = input.dims4()?;
         let (padded_height, padded_width) = (height.next_multiple_of(stride), width.next_multiple_of(stride));
         let region = match self.halo() {
-            Some(halo) => window.grown(halo, stride, padded_height, padded_width),
+            Some(halo) => window.grown(halo, CUT * stride, padded_height, padded_width),
             None => Window { rows: 0..padded_height, cols: 0..padded_width },
         };
         let padded = |x: &Tensor| -> Result<Tensor> {

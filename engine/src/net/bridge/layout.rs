@@ -229,20 +229,24 @@ impl Layout {
         values
     }
 
-    /// How many pixels at most lie between an output pixel and one that it depends on.
+    /// How many pixels at most lie between an output pixel and one that has a part in its bits.
+    ///
+    /// Convolutions compute squares of 2×2 values together (`ops/winograd.rs`): each reaches one square
+    /// further, and on each level the first begins with the square that a value lies in.
     pub fn halo(&self) -> usize {
         let u = self.config.unshuffle;
         let mut scale = u;
-        let mut reach = u - 1;
+        let mut reach = 2 * u - 1;
         for step in &self.steps {
             match step {
-                Step::Stem(_) | Step::Head(_) => reach += scale,
-                Step::Block(_) => reach += 2 * scale,
+                Step::Stem(_) | Step::Head(_) => reach += 2 * scale,
+                Step::Block(_) => reach += 4 * scale,
                 Step::Down(_) => {
                     reach += scale;
                     scale *= 2;
                 }
                 Step::Up(_) => {
+                    reach += scale;
                     scale /= 2;
                     reach += scale;
                 }

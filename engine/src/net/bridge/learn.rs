@@ -10,7 +10,7 @@ use crate::ops::{
     Isa,
     map::{Map, Value},
     resize2, rows,
-    same3::{self, Kernel},
+    same3::{self, Conv, Kernel},
 };
 
 /// Height, width and channels of the current map.
@@ -27,7 +27,7 @@ pub(super) struct Worker<T: Kernel> {
     hidden: Vec<Vec<f32>>,
     stream: Vec<f32>,
     spare: Vec<f32>,
-    scratch: Vec<f32>,
+    scratch: same3::Scratch<T>,
     grad_scratch: Vec<T>,
     d_map: Map<T>,
     d_hidden: Map<T>,
@@ -47,7 +47,7 @@ impl<T: Kernel> Worker<T> {
             hidden: vec![vec![]; blocks],
             stream: vec![],
             spare: vec![],
-            scratch: vec![],
+            scratch: same3::Scratch::default(),
             grad_scratch: vec![],
             d_map: Map::default(),
             d_hidden: Map::default(),
@@ -141,7 +141,7 @@ impl<T: Kernel> Worker<T> {
     }
 
     /// `stream += conv(inputs[c]) + bias`.
-    fn conv_add(&mut self, c: usize, packed: &T::Packed, bias: &[f32]) {
+    fn conv_add(&mut self, c: usize, packed: &Conv<T>, bias: &[f32]) {
         let (isa, map, stream) = (self.isa, &self.inputs[c], &mut self.stream);
         let (w, n) = (map.w, bias.len());
         same3::forward(isa, map, packed, 0..map.h, &mut self.scratch, |y, x, sums| {
@@ -199,7 +199,7 @@ impl<T: Kernel> Worker<T> {
                     self.d_conv(layout, c, size.0, size.1);
                     self.stream.clear();
                     self.stream.resize(size.0 * size.1 * size.2, 0.0);
-                    self.add_d_input(convs[c].same().1);
+                    self.add_d_input(backward(&convs[c]));
                 }
                 Step::Stem(c) => self.d_conv(layout, c, size.0, size.1),
                 Step::Block(b) => {
@@ -259,9 +259,9 @@ impl<T: Kernel> Worker<T> {
     }
 
     /// `stream += gradient of the input`, from `d_map`.
-    fn add_d_input(&mut self, packed: &T::Packed) {
+    fn add_d_input(&mut self, packed: &Conv<T>) {
         let (isa, map, stream) = (self.isa, &self.d_map, &mut self.stream);
-        let (w, n) = (map.w, T::cout(packed));
+        let (w, n) = (map.w, packed.cout());
         same3::forward(isa, map, packed, 0..map.h, &mut self.scratch, |y, x, sums| {
             rows::add(isa, sums, &mut stream[(y * w + x) * n..][..sums.len()]);
         });
@@ -284,7 +284,7 @@ impl<T: Kernel> Worker<T> {
         let d_bias = &mut self.flat[layout.convs[block.conv1].bias..][..c];
         self.d_hidden.reset(h, w, c);
         let (d_hidden, hidden) = (&mut self.d_hidden, &self.hidden[b]);
-        let packed = convs[block.conv2].same().1;
+        let packed = backward(&convs[block.conv2]);
         same3::forward(isa, &self.d_map, packed, 0..h, &mut self.scratch, |y, x, sums| {
             let at = d_hidden.at(y, x);
             let (kept, out) =
@@ -294,10 +294,15 @@ impl<T: Kernel> Worker<T> {
         std::mem::swap(&mut self.d_map, &mut self.d_hidden);
         let input = &self.inputs[block.conv1];
         T::weight_grad(isa, input, &self.d_map, &mut self.kernels[block.conv1], &mut self.grad_scratch);
-        self.add_d_input(convs[block.conv1].same().1);
+        self.add_d_input(backward(&convs[block.conv1]));
         let _ = params;
         d_modulation
     }
+}
+
+/// The kernel of the way back.
+fn backward<T: Kernel>(conv: &PackedConv<T>) -> &Conv<T> {
+    conv.same().1.expect("kernels of a training are packed for both ways")
 }
 
 fn add_bias(isa: Isa, to: &mut [f32], bias: &[f32]) {
@@ -313,15 +318,25 @@ pub(super) fn unshuffle<T: Value>(
     map: &mut Map<T>,
 ) {
     map.reset(h / u, w / u, channels.next_multiple_of(16));
-    let c = map.c;
-    for oy in 0..h / u {
-        let row = map.row_mut(oy);
-        for k in 0..channels {
+    for y in 0..h / u {
+        let c = map.c;
+        unshuffle_row(x, (h, w), u, channels, y, map.row_mut(y).chunks_exact_mut(c));
+    }
+}
+
+/// Row y of what [`unshuffle`] makes.
+pub(super) fn unshuffle_row<'a, T: Value>(
+    x: &[f32],
+    (h, w): (usize, usize),
+    u: usize,
+    channels: usize,
+    y: usize,
+    row: impl Iterator<Item = &'a mut [T]>,
+) {
+    for (ox, pixel) in row.take(w / u).enumerate() {
+        for (k, to) in pixel.iter_mut().enumerate().take(channels) {
             let (plane, dy, dx) = (k / (u * u), k / u % u, k % u);
-            let from = &x[(plane * h + oy * u + dy) * w..][..w];
-            for (ox, pixel) in row.chunks_exact_mut(c).enumerate() {
-                pixel[k] = T::from_f32(from[ox * u + dx]);
-            }
+            *to = T::from_f32(x[(plane * h + y * u + dy) * w + ox * u + dx]);
         }
     }
 }

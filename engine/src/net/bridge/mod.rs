@@ -8,6 +8,7 @@
 mod config;
 #[cfg(feature = "cudnn")]
 mod cuda;
+mod flow;
 mod layout;
 mod learn;
 mod packed;

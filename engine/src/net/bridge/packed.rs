@@ -1,21 +1,27 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The flat parameters in the order in which the kernels read them, and kernel gradients back.
 
+use rayon::prelude::*;
+
 use super::layout::{Conv, Kind, Layout};
-use crate::ops::{gemm, same3::Kernel};
+use crate::ops::{
+    gemm,
+    same3::{Algorithm, Conv as Conv3, Kernel},
+};
 
 /// One convolution, for its output and for the gradient of its input.
 #[derive(Clone)]
 pub(super) enum PackedConv<T: Kernel> {
-    Same { forward: T::Packed, backward: T::Packed },
+    Same { forward: Conv3<T>, backward: Option<Conv3<T>> },
     Down { forward: gemm::Packed, backward: [gemm::Packed; 2] },
     Up { forward: [gemm::Packed; 2], backward: gemm::Packed },
 }
 
 impl<T: Kernel> PackedConv<T> {
-    pub fn same(&self) -> (&T::Packed, &T::Packed) {
+    /// Forward, and for a training back.
+    pub fn same(&self) -> (&Conv3<T>, Option<&Conv3<T>>) {
         match self {
-            Self::Same { forward, backward } => (forward, backward),
+            Self::Same { forward, backward } => (forward, backward.as_ref()),
             _ => unreachable!("the layout gives blocks, stem and head 3×3 kernels"),
         }
     }
@@ -33,12 +39,18 @@ impl<T: Kernel> PackedConv<T> {
     }
 }
 
-/// Packs every convolution of `params`.
-pub(super) fn pack<T: Kernel>(layout: &Layout, params: &[f32]) -> Vec<PackedConv<T>> {
-    layout.convs.iter().map(|c| pack_one(c, &params[c.weight..c.weight + c.weights()])).collect()
+/// Packs every convolution of `params`, with 3×3 kernels for the way back if it is `trained`.
+pub(super) fn pack<T: Kernel>(layout: &Layout, params: &[f32], trained: bool) -> Vec<PackedConv<T>> {
+    let one = |c: &Conv| pack_one(c, &params[c.weight..c.weight + c.weights()], trained);
+    layout.convs.par_iter().map(one).collect()
 }
 
-fn pack_one<T: Kernel>(c: &Conv, w: &[f32]) -> PackedConv<T> {
+/// A 3×3 kernel `[ky][kx][cin][cout]`, cin a multiple of 16, for the faster algorithm.
+pub(super) fn same3<T: Kernel>(cin: usize, cout: usize, w: &[f32]) -> Conv3<T> {
+    Conv3::new(Algorithm::fastest::<T>(cin, cout), cout, w)
+}
+
+fn pack_one<T: Kernel>(c: &Conv, w: &[f32], trained: bool) -> PackedConv<T> {
     let dense = |shape: [usize; 4], at: &dyn Fn(usize, usize, usize, usize) -> usize| {
         let mut out = vec![0.0; shape.iter().product()];
         let side = c.side();
@@ -61,15 +73,13 @@ fn pack_one<T: Kernel>(c: &Conv, w: &[f32]) -> PackedConv<T> {
     let (cin, cout) = (c.cin, c.cout);
     match c.kind {
         Kind::Same => {
-            let (mut forward, mut backward) = (T::Packed::default(), T::Packed::default());
             let (ci, co) = (cin.next_multiple_of(16), cout.next_multiple_of(16));
-            T::pack(
-                &mut forward,
-                cout,
-                &dense([3, 3, ci, cout], &|o, i, y, x| ((y * 3 + x) * ci + i) * cout + o),
-            );
-            let turned = dense([3, 3, co, cin], &|o, i, y, x| (((2 - y) * 3 + 2 - x) * co + o) * cin + i);
-            T::pack(&mut backward, cin, &turned);
+            let straight = dense([3, 3, ci, cout], &|o, i, y, x| ((y * 3 + x) * ci + i) * cout + o);
+            let forward = same3(ci, cout, &straight);
+            let backward = trained.then(|| {
+                let turned = dense([3, 3, co, cin], &|o, i, y, x| (((2 - y) * 3 + 2 - x) * co + o) * cin + i);
+                same3(co, cin, &turned)
+            });
             PackedConv::Same { forward, backward }
         }
         Kind::Down => PackedConv::Down {

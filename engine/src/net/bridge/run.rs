@@ -1,16 +1,19 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! One picture through the network on the CPU: rows over threads, time folded into the weights.
+//! One picture through the network on the CPU: bands of rows from stage to stage ([`super::flow`]),
+//! pairs of rows over threads, time folded into the weights.
 
 use std::{
     collections::HashMap,
+    ops::Range,
     sync::{Arc, Mutex, PoisonError},
 };
 
 use rayon::prelude::*;
 
 use super::{
-    layout::{Layout, Step},
-    learn::unshuffle,
+    flow::{Flow, Op, Stage},
+    layout::Layout,
+    learn::unshuffle_row,
     packed::{self, PackedConv},
     time,
 };
@@ -18,28 +21,45 @@ use crate::{
     Cancel, Result,
     ops::{
         Isa,
-        map::Map,
-        resize2, rows,
-        same3::{self, Kernel},
+        gemm::{self, Run},
+        lease::Shelf,
+        map::{Map, Value},
+        rows,
+        same3::{self, Conv, Kernel},
     },
 };
 
 /// Noise levels whose folded weights are kept.
 const LEVELS: usize = 16;
+/// Pixels of the unshuffled picture that a band has for each thread: enough work to be worth handing out.
+const BAND_PIXELS: usize = 2048;
 
 /// First convolutions of all blocks with one noise level's scale and shift worked in.
 struct Folded<T: Kernel> {
-    weights: Vec<T::Packed>,
+    weights: Vec<Conv<T>>,
     bias: Vec<Vec<f32>>,
 }
 
+/// The last rows of a stage's result: sums in f32, and as the convolutions read them.
+#[derive(Default)]
+struct Rows<T> {
+    sums: Map<f32>,
+    rounded: Map<T>,
+}
+
 /// Memory of one picture under way; kept for the next.
+#[derive(Default)]
 struct Buffers<T> {
-    stream: Vec<f32>,
-    spare: Vec<f32>,
-    kept: Vec<Vec<f32>>,
-    map: Map<T>,
-    hidden: Map<T>,
+    maps: Vec<Rows<T>>,
+    done: Vec<usize>,
+}
+
+/// A picture that comes in and one that goes out, both channels first.
+struct Pictures<'a> {
+    x: &'a [f32],
+    out: &'a mut [f32],
+    h: usize,
+    w: usize,
 }
 
 /// A network ready to run in one precision.
@@ -47,15 +67,34 @@ pub(super) struct Runner<T: Kernel> {
     layout: Arc<Layout>,
     params: Arc<Vec<f32>>,
     isa: Isa,
+    flow: Flow,
     convs: Vec<PackedConv<T>>,
+    /// Biases, padded as the maps are.
+    bias: Vec<Vec<f32>>,
     folded: Mutex<HashMap<u32, Arc<Folded<T>>>>,
-    buffers: Mutex<Vec<Buffers<T>>>,
+    buffers: Shelf<Buffers<T>>,
+    scratch: Shelf<same3::Scratch<T>>,
 }
 
 impl<T: Kernel> Runner<T> {
     pub fn new(layout: Arc<Layout>, params: Arc<Vec<f32>>, isa: Isa) -> Self {
-        let convs = packed::pack::<T>(&layout, &params);
-        Self { layout, params, isa, convs, folded: Mutex::default(), buffers: Mutex::default() }
+        let convs = packed::pack::<T>(&layout, &params, false);
+        let bias = layout.convs.iter().map(|c| {
+            let mut bias = params[c.bias..c.bias + c.cout].to_vec();
+            bias.resize(c.cout.next_multiple_of(16), 0.0);
+            bias
+        });
+        Self {
+            flow: Flow::new(&layout),
+            convs,
+            bias: bias.collect(),
+            layout,
+            params,
+            isa,
+            folded: Mutex::default(),
+            buffers: Shelf::default(),
+            scratch: Shelf::default(),
+        }
     }
 
     fn fold(&self, noise_level: f32) -> Arc<Folded<T>> {
@@ -70,14 +109,12 @@ impl<T: Kernel> Runner<T> {
             let c = conv.cout;
             let (scale, shift) = modulation.split_at(c);
             let w = &self.params[conv.weight..conv.weight + conv.weights()];
-            let mut packed = T::Packed::default();
             let mut dense = vec![0.0; w.len()];
             for (from, v) in w.iter().enumerate() {
                 let (o, i, tap) = (from / (9 * c), from / 9 % c, from % 9);
                 dense[(tap * c + i) * c + o] = v * (1.0 + scale[o]);
             }
-            T::pack(&mut packed, c, &dense);
-            weights.push(packed);
+            weights.push(packed::same3(c, c, &dense));
             let b = &self.params[conv.bias..conv.bias + c];
             bias.push((0..c).map(|o| b[o].mul_add(1.0 + scale[o], shift[o])).collect());
         }
@@ -99,166 +136,178 @@ impl<T: Kernel> Runner<T> {
         cancel: &Cancel,
     ) -> Result<Vec<f32>> {
         let folded = self.fold(noise_level);
-        let spare = self.buffers.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        let mut b = spare.unwrap_or_else(|| Buffers {
-            stream: vec![],
-            spare: vec![],
-            kept: vec![vec![]; self.layout.convs.len()],
-            map: Map::default(),
-            hidden: Map::default(),
-        });
-        let done = self.steps(&mut b, &folded, x, (h, w), cancel);
-        self.buffers.lock().unwrap_or_else(PoisonError::into_inner).push(b);
-        done
-    }
-
-    fn steps(
-        &self,
-        b: &mut Buffers<T>,
-        folded: &Folded<T>,
-        x: &[f32],
-        (h, w): (usize, usize),
-        cancel: &Cancel,
-    ) -> Result<Vec<f32>> {
+        let mut out = vec![0.0; 3 * h * w];
         let u = self.layout.config.unshuffle;
-        let mut size = (h / u, w / u, 0);
-        let mut kept = vec![];
-        for step in &self.layout.steps {
+        let (rows, columns) = (h / u, w / u);
+        let band = self.band(columns);
+        let mut b = self.buffers.take();
+        b.done.clear();
+        b.done.resize(self.flow.maps.len(), 0);
+        b.maps.resize_with(self.flow.maps.len(), Rows::default);
+        let lines = self.flow.lines(rows, band);
+        for (stage, lines) in self.flow.stages.iter().zip(lines) {
+            let place = self.flow.maps[stage.to];
+            let (h, w, c) = (rows >> place.level, columns >> place.level, place.channels);
+            let map = &mut b.maps[stage.to];
+            let sums = !matches!(stage.op, Op::Unshuffle | Op::First(_) | Op::Shuffle);
+            if sums {
+                map.sums.reset_lines(h, w, c, lines);
+            }
+            if stage.op != Op::Shuffle && (T::ROUNDED || !sums) {
+                map.rounded.reset_lines(h, w, c, lines);
+            }
+        }
+        let mut pictures = Pictures { x, out: &mut out, h, w };
+        while b.done.last().is_some_and(|done| *done < rows) {
             cancel.check()?;
-            match *step {
-                Step::Stem(c) => {
-                    let conv = &self.layout.convs[c];
-                    unshuffle(x, (h, w), u, conv.cin, &mut b.hidden);
-                    size.2 = conv.cout;
-                    b.stream.clear();
-                    b.stream.resize(size.0 * size.1 * size.2, 0.0);
-                    self.conv_add(b, c, self.bias(c));
-                }
-                Step::Block(i) => {
-                    let block = &self.layout.blocks[i];
-                    b.map.reset(size.0, size.1, size.2);
-                    self.refresh(b);
-                    self.conv_silu(b, &folded.weights[i], &folded.bias[i]);
-                    self.conv_add(b, block.conv2, self.bias(block.conv2));
-                }
-                Step::Down(c) => {
-                    std::mem::swap(&mut b.kept[c], &mut b.stream);
-                    let cout = self.layout.convs[c].cout;
-                    let half = (size.0 / 2, size.1 / 2, cout);
-                    b.stream.resize(half.0 * half.1 * half.2, 0.0);
-                    let (isa, from, bias) = (self.isa, &b.kept[c], self.bias(c));
-                    let (rows_in, rows_out) = (2 * size.1 * size.2, half.1 * cout);
-                    let rows = from.par_chunks(rows_in).zip(b.stream.par_chunks_mut(rows_out));
-                    rows.for_each(|(from, to)| {
-                        resize2::halve(isa, from, (2, size.1, size.2), self.convs[c].down().0, to);
-                        add_bias(isa, to, bias);
-                    });
-                    kept.push(c);
-                    size = half;
-                }
-                Step::Up(c) => {
-                    let cout = self.layout.convs[c].cout;
-                    let twice = (size.0 * 2, size.1 * 2, cout);
-                    std::mem::swap(&mut b.spare, &mut b.stream);
-                    b.stream.resize(twice.0 * twice.1 * twice.2, 0.0);
-                    let skip = &b.kept[kept.pop().expect("the layout has a Down for every Up")];
-                    let (isa, bias) = (self.isa, self.bias(c));
-                    let (rows_in, rows_out) = (size.1 * size.2, 2 * twice.1 * cout);
-                    let rows = b.spare.par_chunks(rows_in).zip(b.stream.par_chunks_mut(rows_out));
-                    rows.zip(skip.par_chunks(rows_out)).for_each(|((from, to), skip)| {
-                        resize2::double(isa, from, (1, size.1, size.2), self.convs[c].up().0, to);
-                        add_bias(isa, to, bias);
-                        rows::add(isa, skip, to);
-                    });
-                    size = twice;
-                }
-                Step::Head(c) => {
-                    b.hidden.reset(size.0, size.1, size.2);
-                    std::mem::swap(&mut b.hidden, &mut b.map);
-                    b.map.reset(size.0, size.1, size.2);
-                    self.refresh(b);
-                    std::mem::swap(&mut b.hidden, &mut b.map);
-                    let n = T::cout(self.convs[c].same().0);
-                    b.stream.clear();
-                    b.stream.resize(size.0 * size.1 * n, 0.0);
-                    let mut bias = self.bias(c).to_vec();
-                    bias.resize(n, 0.0);
-                    self.conv_add(b, c, &bias);
-                    return Ok(shuffle(&b.stream, (h, w), u, n));
+            for stage in &self.flow.stages {
+                let next = self.flow.next(stage, &b.done, rows, band);
+                if !next.is_empty() {
+                    self.stage(stage, next.clone(), &folded, &mut b.maps, &mut pictures);
+                    b.done[stage.to] = next.end;
                 }
             }
         }
-        unreachable!("the layout ends with a head")
+        Ok(out)
     }
 
-    fn bias(&self, c: usize) -> &[f32] {
-        let conv = &self.layout.convs[c];
-        &self.params[conv.bias..conv.bias + conv.cout]
+    /// Rows of the unshuffled picture that come in at a time: a pair for each thread on every level.
+    fn band(&self, columns: usize) -> usize {
+        let threads = rayon::current_num_threads();
+        let deepest = 1 << (self.layout.config.widths.len() - 1);
+        let pixels = (BAND_PIXELS * threads).div_ceil(columns);
+        pixels.max(threads * deepest).next_multiple_of(2 * deepest)
     }
 
-    /// Rows that one task computes: enough tasks for all threads, each long enough to be worth it.
-    fn band(&self, h: usize) -> usize {
-        h.div_ceil(4 * rayon::current_num_threads()).clamp(1, 64)
-    }
-
-    /// Rounds the stream into `map`.
-    fn refresh(&self, b: &mut Buffers<T>) {
-        let (pitch, c, n) = (b.map.pitch(), b.map.c, b.map.w * b.map.c);
-        let rows = b.map.data[pitch..].par_chunks_mut(pitch).zip(b.stream.par_chunks(n));
-        rows.with_min_len(8).for_each(|(to, from)| {
-            rows::round(self.isa, from, &mut to[c..c + n]);
-        });
-    }
-
-    /// `hidden = silu(conv(map) + bias)`.
-    fn conv_silu(&self, b: &mut Buffers<T>, packed: &T::Packed, bias: &[f32]) {
-        let (isa, map) = (self.isa, &b.map);
-        b.hidden.reset(map.h, map.w, map.c);
-        let (pitch, c, band) = (map.pitch(), map.c, self.band(map.h));
-        let bands = b.hidden.data[pitch..].par_chunks_mut(band * pitch).enumerate();
-        bands.take(map.h.div_ceil(band)).for_each_init(Vec::new, |scratch, (i, out)| {
-            let rows = i * band..((i + 1) * band).min(map.h);
-            let first = rows.start;
-            same3::forward(isa, map, packed, rows, scratch, |y, x, sums| {
-                rows::silu_biased(
-                    isa,
-                    sums,
-                    bias,
-                    &mut out[(y - first) * pitch + (x + 1) * c..][..sums.len()],
+    fn stage(
+        &self,
+        stage: &Stage,
+        rows: Range<usize>,
+        folded: &Folded<T>,
+        maps: &mut [Rows<T>],
+        pictures: &mut Pictures<'_>,
+    ) {
+        let (isa, u) = (self.isa, self.layout.config.unshuffle);
+        let (before, to) = maps.split_at_mut(stage.to);
+        let to = &mut to[0];
+        let from = |i: usize| &before[stage.from[i].expect("the flow gives each stage its maps")];
+        match stage.op {
+            Op::Unshuffle => {
+                let (x, first, c) = (pictures.x, rows.start, to.rounded.c);
+                let (size, channels) = ((pictures.h, pictures.w), self.layout.config.stem());
+                to.rounded.lines_mut(rows, 1).enumerate().for_each(|(i, line)| {
+                    unshuffle_row(x, size, u, channels, first + i, line[c..].chunks_exact_mut(c));
+                });
+            }
+            Op::Conv(c) => {
+                let bias = &self.bias[c];
+                self.convolve(
+                    from(0),
+                    self.convs[c].same().0,
+                    rows.clone(),
+                    &mut to.sums,
+                    |_, _, sums, out| {
+                        rows::biased(isa, sums, bias, out);
+                    },
                 );
-            });
-        });
-    }
-
-    /// `stream += conv(hidden) + bias`.
-    fn conv_add(&self, b: &mut Buffers<T>, c: usize, bias: &[f32]) {
-        let (isa, map, packed) = (self.isa, &b.hidden, self.convs[c].same().0);
-        let (n, band) = (bias.len(), self.band(map.h));
-        let row = map.w * n;
-        b.stream.par_chunks_mut(band * row).enumerate().for_each_init(Vec::new, |scratch, (i, out)| {
-            let rows = i * band..((i + 1) * band).min(map.h);
-            let first = rows.start;
-            same3::forward(isa, map, packed, rows, scratch, |y, x, sums| {
-                rows::add_biased(isa, sums, bias, &mut out[(y - first) * row + x * n..][..sums.len()]);
-            });
-        });
-    }
-}
-
-fn add_bias(isa: Isa, to: &mut [f32], bias: &[f32]) {
-    to.chunks_exact_mut(bias.len()).for_each(|pixel| rows::add(isa, bias, pixel));
-}
-
-/// Channels `(c·u + y)·u + x` of a map with `n` channels back into a picture of 3×h×w.
-pub(super) fn shuffle(map: &[f32], (h, w): (usize, usize), u: usize, n: usize) -> Vec<f32> {
-    let mut out = vec![0.0; 3 * h * w];
-    out.par_chunks_mut(w).enumerate().with_min_len(16).for_each(|(row, out)| {
-        let (plane, y) = (row / h, row % h);
-        let from = &map[y / u * (w / u) * n..][..w / u * n];
-        let k = (plane * u + y % u) * u;
-        for (pixel, out) in from.chunks_exact(n).zip(out.chunks_exact_mut(u)) {
-            out.copy_from_slice(&pixel[k..k + u]);
+                self.round(to, rows);
+            }
+            Op::First(b) => {
+                let bias = &folded.bias[b];
+                self.convolve(from(0), &folded.weights[b], rows, &mut to.rounded, |_, _, sums, out| {
+                    rows::silu_biased(isa, sums, bias, out);
+                });
+            }
+            Op::Second(c) => {
+                let (bias, rest) = (&self.bias[c], &from(1).sums);
+                self.convolve(
+                    from(0),
+                    self.convs[c].same().0,
+                    rows.clone(),
+                    &mut to.sums,
+                    |y, x, sums, out| {
+                        rows::add_to(isa, sums, bias, &rest.data[rest.at(y, x)..][..sums.len()], out);
+                    },
+                );
+                self.round(to, rows);
+            }
+            Op::Down(c) => {
+                let (x, first, n) = (&from(0).sums, rows.start, to.sums.c);
+                to.sums.lines_mut(rows.clone(), 1).enumerate().for_each(|(i, line)| {
+                    let taps = [0, 1].map(|j| x.at(2 * (first + i) + j, 0));
+                    let run =
+                        Run { x: &x.data, start: 0, step: 2 * x.c, taps: &taps, k: 2 * x.c, n: x.w / 2 };
+                    let out = &mut line[n..][..x.w / 2 * n];
+                    gemm::forward(isa, run, self.convs[c].down().0, out);
+                    rows::bias(isa, &self.bias[c], out);
+                });
+                self.round(to, rows);
+            }
+            Op::Up(c) => {
+                let (x, skip) = (&from(0).sums, &from(1).sums);
+                let (first, n) = (rows.start, to.sums.c);
+                to.sums.lines_mut(rows.clone(), 1).enumerate().for_each(|(i, line)| {
+                    let y = first + i;
+                    let taps = [x.at(y / 2, 0)];
+                    let run = Run { x: &x.data, start: 0, step: x.c, taps: &taps, k: x.c, n: x.w };
+                    let out = &mut line[n..][..2 * x.w * n];
+                    gemm::forward(isa, run, &self.convs[c].up().0[y % 2], out);
+                    rows::add_biased(isa, skip.row(y), &self.bias[c], out);
+                });
+                self.round(to, rows);
+            }
+            Op::Shuffle => shuffle(&from(0).sums, rows, u, pictures),
         }
-    });
-    out
+    }
+
+    /// Convolves rows of `x` into those of `to`: `store(y, x, sums, out)` writes some pixels of row y
+    /// from column x on.
+    fn convolve<O: Value>(
+        &self,
+        x: &Rows<T>,
+        conv: &Conv<T>,
+        rows: Range<usize>,
+        to: &mut Map<O>,
+        store: impl Fn(usize, usize, &[f32], &mut [O]) + Sync,
+    ) {
+        let x = T::read(&x.sums, &x.rounded);
+        let (pitch, c, end) = (to.pitch(), to.c, rows.end);
+        let first = rows.start;
+        to.lines_mut(rows, 2).enumerate().for_each_init(
+            || self.scratch.take(),
+            |scratch, (i, pair)| {
+                let y = first + 2 * i;
+                same3::forward(self.isa, x, conv, y..(y + 2).min(end), scratch, |row, column, sums| {
+                    let out = &mut pair[(row - y) * pitch + (column + 1) * c..][..sums.len()];
+                    store(row, column, sums, out);
+                });
+            },
+        );
+    }
+
+    /// Rounds rows of sums to what the convolutions read.
+    fn round(&self, map: &mut Rows<T>, rows: Range<usize>) {
+        if T::ROUNDED {
+            let (sums, c, first) = (&map.sums, map.sums.c, rows.start);
+            map.rounded.lines_mut(rows, 1).enumerate().for_each(|(i, line)| {
+                let row = sums.row(first + i);
+                rows::round(self.isa, row, &mut line[c..][..row.len()]);
+            });
+        }
+    }
+}
+
+/// Channels `(c·u + y)·u + x` of rows of a map back into pixels.
+fn shuffle(map: &Map<f32>, rows: Range<usize>, u: usize, pictures: &mut Pictures<'_>) {
+    let (h, w, n) = (pictures.h, pictures.w, rows.len() * u);
+    for (plane, out) in pictures.out.chunks_exact_mut(h * w).enumerate() {
+        let out = &mut out[rows.start * u * w..][..n * w];
+        out.par_chunks_mut(w).enumerate().with_min_len(16).for_each(|(y, out)| {
+            let k = (plane * u + y % u) * u;
+            let pixels = map.row(rows.start + y / u).chunks_exact(map.c);
+            for (pixel, out) in pixels.zip(out.chunks_exact_mut(u)) {
+                out.copy_from_slice(&pixel[k..k + u]);
+            }
+        });
+    }
 }

@@ -168,7 +168,8 @@ fn threads_do_not_change_a_bit() {
 #[test]
 fn a_tile_with_halo_equals_the_frame() {
     let layout = Layout::new(&config()).unwrap();
-    let (stride, halo) = (layout.config.stride(), layout.halo().next_multiple_of(layout.config.stride()));
+    let stride = 2 * layout.config.stride();
+    let halo = layout.halo().next_multiple_of(stride);
     let p = params(&layout, 12);
     let (h, w) = (2 * halo + 5 * stride, 2 * halo + 7 * stride);
     let x = picture(3 * h * w, 4);

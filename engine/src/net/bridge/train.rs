@@ -121,7 +121,7 @@ fn native<T: Kernel>(
     (h, w): (usize, usize),
     grad: &mut [f32],
 ) -> f64 {
-    let convs = packed::pack::<T>(layout, params);
+    let convs = packed::pack::<T>(layout, params, true);
     let scale = 1.0 / (batch.len() * 3 * h * w) as f32;
     let share = batch.len().div_ceil(workers.len());
     let losses: Vec<f64> = workers
