@@ -22,11 +22,11 @@ fn library() -> Arc<Library> {
 
 fn picture(width: usize, height: usize) -> Picture {
     let rgb = (0..3 * width * height).map(|i| (i * 7919 % 211) as f32 / 105.0 - 1.0).collect();
-    Picture { width, height, rgb }
+    Picture::new(width, height, rgb)
 }
 
 fn knobs(steps: u32, seed: u64) -> Knobs {
-    Knobs { steps, sampler: String::new(), seed, tile: 0 }
+    Knobs { steps, sampler: String::new(), seed, frame: 0, tile: 0 }
 }
 
 fn on_cpu(preset: &Preset) -> Choice {

@@ -31,7 +31,7 @@ const TABLES: &[&str] = &["sampler", "degrade"];
 
 /// What the plugin may use of the engine.
 const PLUGIN_MAY_USE: &[&str] = &[
-    "Cancel", "Error", "Result", "device", "error", "ops", "picture", "pixel", "preset", "restore",
+    "Cancel", "Error", "Result", "device", "error", "metric", "ops", "picture", "pixel", "preset", "restore",
     "sampler", "tile",
 ];
 

@@ -6,7 +6,7 @@ pub mod real;
 pub mod reuse;
 pub mod worker;
 
-use std::sync::{LazyLock, Mutex};
+use std::sync::{Arc, LazyLock, Mutex};
 
 use i2sb::Cancel;
 
@@ -19,6 +19,15 @@ pub struct Picture {
     pub height: usize,
     /// `3·width·height` samples.
     pub rgb: Vec<f32>,
+    /// `width·height` values, 1 where to fill in, 0 where the picture is known; `None`: all of it is restored.
+    pub hole: Option<Arc<[f32]>>,
+}
+
+impl Picture {
+    /// A picture without a hole.
+    pub fn new(width: usize, height: usize, rgb: Vec<f32>) -> Self {
+        Self { width, height, rgb, hole: None }
+    }
 }
 
 /// What may change from frame to frame.
@@ -28,8 +37,10 @@ pub struct Knobs {
     pub steps: u32,
     /// Name of the sampler; empty: the preset's.
     pub sampler: String,
-    /// Seed of the noise; the noise is the same for every frame, so that still parts stay still.
+    /// Seed of the noise.
     pub seed: u64,
+    /// Number of the frame that the noise is drawn for; 0 for all, so that still parts stay still.
+    pub frame: u64,
     /// Side of a tile in pixels; 0: chosen by the engine.
     pub tile: u32,
 }

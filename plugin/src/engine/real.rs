@@ -41,7 +41,9 @@ impl Real {
 
     /// Takes over what a frame asks for; costs nothing while that stays the same.
     fn turn(&mut self, knobs: &Knobs) -> Result<(), EngineError> {
-        if self.knobs.as_ref() == Some(knobs) {
+        // The frame's number goes with each request.
+        let knobs = Knobs { frame: 0, ..knobs.clone() };
+        if self.knobs.as_ref() == Some(&knobs) {
             return Ok(());
         }
         let options = RestoreOptions {
@@ -53,7 +55,7 @@ impl Real {
             ..self.restorer.options().clone()
         };
         self.restorer = self.restorer.with_options(options)?;
-        self.knobs = Some(knobs.clone());
+        self.knobs = Some(knobs);
         Ok(())
     }
 }
@@ -71,9 +73,9 @@ impl Engine for Real {
 
     fn restore(&mut self, picture: &Picture, knobs: &Knobs, cancel: &Cancel) -> Result<Picture, EngineError> {
         self.turn(knobs)?;
-        let Picture { width, height, ref rgb } = *picture;
-        let rgb = self.restorer.restore(rgb, width, height, &Request::default(), cancel);
-        Ok(Picture { width, height, rgb: rgb.map_err(|error| told(error, knobs.tile))? })
+        let (width, height) = (picture.width, picture.height);
+        let rgb = self.restorer.restore(&picture.rgb, width, height, &request(picture, knobs), cancel);
+        Ok(Picture::new(width, height, rgb.map_err(|error| told(error, knobs.tile))?))
     }
 
     fn restore_parts(
@@ -85,7 +87,7 @@ impl Engine for Real {
         cancel: &Cancel,
     ) -> Result<Option<(Picture, usize)>, EngineError> {
         self.turn(knobs)?;
-        let Picture { width, height, ref rgb } = *picture;
+        let (width, height, rgb) = (picture.width, picture.height, &picture.rgb);
         let Some(halo) = self.restorer.halo() else { return Ok(None) };
         let grown = changed.grown(halo);
         let windows = windows(&grown, width, height);
@@ -98,7 +100,8 @@ impl Engine for Real {
         }
         let mut out = previous.clone();
         for window in &windows {
-            let part = self.restorer.restore_part(rgb, width, height, window, &Request::default(), cancel);
+            let part =
+                self.restorer.restore_part(rgb, width, height, window, &request(picture, knobs), cancel);
             let part = part.map_err(|error| told(error, knobs.tile))?;
             let (rows, cols) = (window.rows.len(), window.cols.len());
             for (plane, part) in out.rgb.chunks_exact_mut(width * height).zip(part.chunks_exact(rows * cols))
@@ -110,6 +113,11 @@ impl Engine for Real {
         }
         Ok(Some((out, grown.blocks.len() - grown.count())))
     }
+}
+
+/// What belongs to this picture alone.
+fn request<'a>(picture: &'a Picture, knobs: &Knobs) -> Request<'a> {
+    Request { frame: knobs.frame, mask: picture.hole.as_deref(), ..Request::default() }
 }
 
 /// Rectangles that cover the changed blocks and no other: runs in a row of blocks, joined with equal

@@ -16,9 +16,9 @@ pub struct Changed {
 }
 
 impl Changed {
-    /// Compares two pictures bit by bit; `None` if their sizes differ.
+    /// Compares two pictures bit by bit; `None` if their sizes or holes differ.
     pub fn between(before: &Picture, now: &Picture) -> Option<Self> {
-        if (before.width, before.height) != (now.width, now.height) {
+        if (before.width, before.height) != (now.width, now.height) || before.hole != now.hole {
             return None;
         }
         let columns = now.width.div_ceil(BLOCK);
@@ -82,7 +82,7 @@ mod tests {
 
     fn picture(width: usize, height: usize) -> Picture {
         let rgb = (0..3 * width * height).map(|i| (i % 255) as f32 / 255.0).collect();
-        Picture { width, height, rgb }
+        Picture::new(width, height, rgb)
     }
 
     #[test]

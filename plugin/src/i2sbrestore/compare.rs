@@ -35,7 +35,7 @@ mod tests {
 
     fn pictures(width: usize) -> (Picture, Picture) {
         let rgb = (0..3 * 2 * width).map(|i| (i % width) as f32 / 100.0).collect();
-        let input = Picture { width, height: 2, rgb };
+        let input = Picture::new(width, 2, rgb);
         let mut restored = input.clone();
         restored.rgb.iter_mut().for_each(|v| *v = -*v);
         (input, restored)

@@ -2,6 +2,7 @@
 //! A buffer's bytes as [`View`]s: strides and offsets of its `GstVideoMeta`, else of its caps.
 
 use super::caps::{Format, Scan};
+use super::masks::Rows;
 use crate::pixel::{Color, View, ViewError};
 
 /// One picture of a buffer: the frame, or one of its fields.
@@ -56,6 +57,29 @@ pub fn parts(
         Scan::Whole => vec![Part { view: whole, color }],
         Scan::Single(parity) => vec![Part { view: whole, color: color.of_field(parity, format.pixels) }],
     })
+}
+
+/// Which rows of the frame the `index`th part holds.
+pub fn rows(format: &Format, buffer: &gst::BufferRef, scan: Scan, index: usize, part: &Part) -> Rows {
+    let crop = buffer.meta::<gst_video::VideoCropMeta>().map(|meta| meta.rect());
+    let origin = crop.map_or((0, 0), |(x, y, ..)| (x as usize, y as usize));
+    let from = match scan {
+        Scan::Whole => (0, 1),
+        // A frame too small for two fields is one part.
+        Scan::Woven if part.view.height == format.rows() => (0, 1),
+        Scan::Woven => (index, 2),
+        Scan::Single(parity) => (parity, 2),
+    };
+    Rows { width: part.view.width, height: part.view.height, from, origin, sub: format.pixels.sub }
+}
+
+/// The regions of interest of this type, `(x, y, width, height)`.
+pub fn regions(buffer: &gst::BufferRef, kind: &str) -> Vec<(usize, usize, usize, usize)> {
+    let all = buffer.iter_meta::<gst_video::VideoRegionOfInterestMeta>();
+    let ours = all.filter(|meta| !kind.is_empty() && meta.roi_type() == kind);
+    ours.map(|meta| meta.rect())
+        .map(|(x, y, w, h)| (x as usize, y as usize, w as usize, h as usize))
+        .collect()
 }
 
 fn copy(from: &[usize], to: &mut [usize; 4]) {

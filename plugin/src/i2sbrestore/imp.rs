@@ -8,6 +8,9 @@ use gst::prelude::*;
 use gst::subclass::prelude::*;
 
 use super::caps::{Format, template};
+use super::evidence;
+use super::masks::Masks;
+use super::provenance::Trail;
 use super::settings::{CUDA, Settings, properties};
 use super::source::Source;
 use super::stats;
@@ -31,6 +34,8 @@ pub struct Input {
     pub segment: Option<gst::FormattedSegment<gst::ClockTime>>,
     /// Whether upstream is live, as it answered after that event.
     pub live: Option<bool>,
+    /// Field order of the last frame, for `strict`.
+    pub top_first: Option<bool>,
 }
 
 /// Warnings that are given once per start.
@@ -58,6 +63,12 @@ pub struct I2sbRestore {
     pub input: Mutex<Input>,
     /// See [`Told`].
     pub told: Mutex<Told>,
+    /// See [`Masks`].
+    pub masks: Mutex<Arc<Masks>>,
+    /// See [`Trail`].
+    pub trail: Mutex<Trail>,
+    /// The pad `src_residual` while it is there.
+    pub residual: Mutex<Option<gst::Pad>>,
     /// Everything between the pads.
     pub stream: Arc<Stream>,
 }
@@ -120,6 +131,9 @@ impl ObjectSubclass for I2sbRestore {
             candidate: Mutex::default(),
             input: Mutex::default(),
             told: Mutex::default(),
+            masks: Mutex::default(),
+            trail: Mutex::default(),
+            residual: Mutex::default(),
         }
     }
 }
@@ -172,11 +186,15 @@ impl ElementImpl for I2sbRestore {
 
     fn pad_templates() -> &'static [gst::PadTemplate] {
         static TEMPLATES: LazyLock<Vec<gst::PadTemplate>> = LazyLock::new(|| {
-            let pad = |name, direction| {
-                gst::PadTemplate::new(name, direction, gst::PadPresence::Always, &template())
+            let pad = |name, direction, presence| {
+                gst::PadTemplate::new(name, direction, presence, &template())
                     .expect("a name, a direction and caps make a template")
             };
-            vec![pad("sink", gst::PadDirection::Sink), pad("src", gst::PadDirection::Src)]
+            vec![
+                pad("sink", gst::PadDirection::Sink, gst::PadPresence::Always),
+                pad("src", gst::PadDirection::Src, gst::PadPresence::Always),
+                pad(evidence::PAD, gst::PadDirection::Src, gst::PadPresence::Sometimes),
+            ]
         });
         &TEMPLATES
     }

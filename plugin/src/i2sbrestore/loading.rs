@@ -6,7 +6,9 @@ use std::sync::Arc;
 use gst::subclass::prelude::*;
 
 use super::imp::{CAT, I2sbRestore, Input, Told, lock};
+use super::masks::Masks;
 use super::message;
+use super::provenance::Trail;
 use super::settings::{OnError, Settings};
 use super::source::Source;
 use super::stats::Counters;
@@ -45,8 +47,15 @@ impl I2sbRestore {
             self.no_thread(&error);
             gst::StateChangeError
         })?;
+        let masks = Masks::load(&settings.archival).map_err(|error| {
+            message::error(&self.obj(), "Cannot use this mask", &error);
+            gst::StateChangeError
+        })?;
+        *lock(&self.masks) = Arc::new(masks);
         *lock(&self.input) = Input::default();
         *lock(&self.told) = Told::default();
+        *lock(&self.trail) = Trail::default();
+        self.add_residual_pad();
         *lock(&self.stream.last) = None;
         let epoch = {
             let mut state = self.stream.lock();
@@ -230,5 +239,7 @@ impl I2sbRestore {
         *lock(&self.candidate) = None;
         *lock(&self.stream.last) = None;
         *lock(&self.input) = Input::default();
+        *lock(&self.trail) = Trail::default();
+        self.remove_residual_pad();
     }
 }

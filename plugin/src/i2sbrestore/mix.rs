@@ -34,7 +34,7 @@ pub fn mix(
                 *sum += weight * v;
             }
         }
-        Arc::new(Picture { width: input.width, height: input.height, rgb })
+        Arc::new(Picture::new(input.width, input.height, rgb))
     };
     inputs.iter().enumerate().map(blend).collect()
 }
@@ -44,7 +44,7 @@ mod tests {
     use super::*;
 
     fn picture(value: f32) -> Vec<Arc<Picture>> {
-        vec![Arc::new(Picture { width: 2, height: 1, rgb: vec![value; 6] })]
+        vec![Arc::new(Picture::new(2, 1, vec![value; 6]))]
     }
 
     #[test]

@@ -40,27 +40,48 @@
 //!
 //! ## Interlaced video
 //! Each field is restored as a picture and the fields are woven again; see `interlaced`.
+//!
+//! ## The same bits
+//! Nothing of one frame enters another: what is used again of the frame before is what would have been
+//! computed. Noise depends on the seed, the place in the frame and, with `noise=frame`, the frame's number,
+//! which comes from its time and the frame rate. So on one device a frame has the same bits whether the
+//! file is played whole, from a seek, in parts or twice, and a cut needs no reset.
+//!
+//! ## Proof
+//! Each frame carries a [`META`] with what was done to it, by what; the stream gets a comment
+//! tag. With `audit` the meta also tells how far the frame is from what it was; with `residual-gain` the
+//! pad `src_residual` shows it. `strict` refuses rather than guesses, `protect-mask` and regions of
+//! interest keep samples as they are, `inpaint-mask` fills in what is lost.
 
+mod accept;
+mod archival;
 mod caps;
 mod compare;
 mod control;
 mod engines;
+mod evidence;
 mod frame;
 mod imp;
 mod loading;
+mod masks;
 mod message;
 mod mix;
+mod number;
 mod order;
 mod policies;
+mod provenance;
 mod settings;
 mod sink;
 mod source;
 mod src;
 mod stats;
 mod stream;
+mod strict;
 mod tables;
 
+pub use archival::Noise;
 pub use caps::template;
+pub use provenance::META;
 pub use settings::{Compare, Hdr, Interlaced, LateFrames, OnError, Settings};
 
 use gst::glib;
@@ -77,5 +98,6 @@ glib::wrapper! {
 /// # Errors
 /// GStreamer's, if the name is taken.
 pub fn register(plugin: &gst::Plugin) -> Result<(), glib::BoolError> {
+    provenance::register();
     gst::Element::register(Some(plugin), "i2sbrestore", gst::Rank::NONE, I2sbRestore::static_type())
 }

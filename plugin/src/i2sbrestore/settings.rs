@@ -6,6 +6,7 @@ use std::time::Duration;
 use gst::glib;
 use gst::prelude::*;
 
+use super::archival::{self, Archival};
 pub use super::policies::{Compare, Hdr, Interlaced, LateFrames, OnError};
 use super::tables::{PRECISION, SAMPLER};
 use crate::engine::Knobs;
@@ -48,6 +49,8 @@ pub struct Settings {
     pub compare: Compare,
     /// Whether frames are restored at all.
     pub enabled: bool,
+    /// See [`Archival`].
+    pub archival: Archival,
 }
 
 impl Default for Settings {
@@ -58,7 +61,7 @@ impl Default for Settings {
             steps: 0,
             device: "auto".into(),
             precision: String::new(),
-            knobs: Knobs { steps: 0, sampler: String::new(), seed: 0, tile: 0 },
+            knobs: Knobs { steps: 0, sampler: String::new(), seed: 0, frame: 0, tile: 0 },
             strength: 1.0,
             batch_size: 1,
             batch_timeout: 20_000_000,
@@ -70,6 +73,7 @@ impl Default for Settings {
             latency: -1,
             compare: Compare::default(),
             enabled: true,
+            archival: Archival::default(),
         }
     }
 }
@@ -132,7 +136,7 @@ impl Settings {
             "latency" => self.latency = of(value),
             "compare" => self.compare = of(value),
             "enabled" => self.enabled = of(value),
-            _ => unimplemented!("property {name}"),
+            _ => assert!(self.archival.set(name, value), "property {name}"),
         }
         before != (self.latency, self.limits())
     }
@@ -160,7 +164,7 @@ impl Settings {
             "latency" => self.latency.to_value(),
             "compare" => self.compare.to_value(),
             "enabled" => self.enabled.to_value(),
-            _ => unimplemented!("property {name}"),
+            _ => self.archival.get(name).unwrap_or_else(|| unimplemented!("property {name}")),
         }
     }
 }
@@ -168,7 +172,7 @@ impl Settings {
 /// The properties as GObject sees them; defaults come from [`Settings::default`].
 pub fn properties() -> Vec<glib::ParamSpec> {
     let d = Settings::default();
-    vec![
+    let mut all = vec![
         glib::ParamSpecString::builder("model")
             .nick("Model")
             .blurb(
@@ -319,7 +323,9 @@ pub fn properties() -> Vec<glib::ParamSpec> {
             )
             .read_only()
             .build(),
-    ]
+    ];
+    all.extend(archival::properties());
+    all
 }
 
 #[cfg(test)]

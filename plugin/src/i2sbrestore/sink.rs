@@ -7,12 +7,16 @@ use std::time::Duration;
 use gst::prelude::*;
 use gst::subclass::prelude::*;
 
+use super::archival::Noise;
 use super::caps::{Format, Scan};
 use super::engines::Passed;
-use super::frame::parts;
+use super::frame::{parts, regions, rows};
 use super::imp::{CAT, I2sbRestore, lock};
+use super::masks::Cut;
+use super::number;
 use super::settings::{Compare, Hdr, LateFrames, OnError, Settings};
 use super::stream::{BatchKey, Held, Other, Outcome, Pass, PendingQuery, Work};
+use super::strict;
 use crate::engine::Picture;
 use crate::flow::ladder::Move;
 use crate::pixel::to_rgb;
@@ -42,7 +46,12 @@ impl I2sbRestore {
         }
         let settings = lock(&self.settings).clone();
         let waited = self.wait_for_room()?;
-        gst::log!(CAT, imp = self, "frame {:?}", buffer.pts());
+        let number = number::of(&buffer, segment.as_ref(), format.info.fps());
+        gst::log!(CAT, imp = self, "frame {number} at {:?}", buffer.pts());
+        if settings.archival.strict {
+            let judged = strict::buffer(&buffer, &format, number, &mut lock(&self.input).top_first);
+            judged.map_err(|refusal| self.refuse(&refusal))?;
+        }
         let work = match self.policy(&format, segment.as_ref(), &buffer, &settings)? {
             None => Err(Passed::Asked),
             Some(scan) => match self.pick(&settings, live && waited) {
@@ -51,7 +60,10 @@ impl I2sbRestore {
                     return Err(gst::FlowError::Error);
                 }
                 Err(why) => Err(why),
-                Ok(passes) => {
+                Ok(mut passes) => {
+                    if settings.archival.noise == Noise::Frame {
+                        passes.iter_mut().for_each(|pass| pass.knobs.frame = number);
+                    }
                     let times = Times {
                         frame: format.frame_time().or(buffer.duration()).map(Into::into),
                         running: segment.as_ref().and_then(|segment| segment.to_running_time(buffer.pts())),
@@ -214,16 +226,20 @@ impl I2sbRestore {
             );
             gst::FlowError::Error
         })?;
-        let decode = |part: &super::frame::Part| {
+        let masks = lock(&self.masks).clone();
+        let regions = regions(buffer, &settings.archival.protect_roi);
+        let decode = |(index, part): (usize, &super::frame::Part)| {
             let (width, height) = (part.view.width, part.view.height);
             let mut rgb = vec![0.0; 3 * width * height];
             to_rgb(&part.view, &part.color, &map, &mut rgb);
-            Arc::new(Picture { width, height, rgb })
+            let Cut { hole, keep } = masks.cut(rows(format, buffer, scan, index, part), &regions);
+            (Arc::new(Picture { width, height, rgb, hole }), keep)
         };
-        let inputs = parts.iter().map(decode).collect();
+        let (inputs, keep) = parts.iter().enumerate().map(decode).unzip();
         Ok(Work {
             parts,
             inputs,
+            keep,
             passes,
             strength: settings.strength,
             compare: settings.compare,
@@ -237,6 +253,7 @@ impl I2sbRestore {
         gst::debug!(CAT, obj = pad, "{event:?}");
         match event.view() {
             gst::EventView::FlushStart(_) => {
+                self.residual_event(&event);
                 // First free whoever waits here, then whoever waits downstream.
                 for dropped in self.stream.stop() {
                     self.keep_sticky(dropped);
@@ -248,6 +265,7 @@ impl I2sbRestore {
                 result
             }
             gst::EventView::FlushStop(_) => {
+                self.residual_event(&event);
                 let result = self.srcpad.push_event(event);
                 {
                     let mut input = lock(&self.input);
@@ -291,26 +309,6 @@ impl I2sbRestore {
         if event.is_sticky() && !of_moment {
             // Fails only if the pad is flushing already, which then has forgotten everything anyway.
             let _ = self.srcpad.store_sticky_event(&event);
-        }
-    }
-
-    fn set_caps(&self, caps: &gst::CapsRef) -> bool {
-        match Format::parse(caps) {
-            Ok(format) => {
-                gst::info!(CAT, imp = self, "caps {caps:?}");
-                lock(&self.input).format = Some(Arc::new(format));
-                true
-            }
-            Err(reason) => {
-                gst::element_imp_error!(
-                    self,
-                    gst::CoreError::Negotiation,
-                    ("These caps cannot be restored: {reason}; put a videoconvert before this element"),
-                    ["{caps:?}"]
-                );
-                lock(&self.input).format = None;
-                false
-            }
         }
     }
 

@@ -9,6 +9,8 @@ use gst::subclass::prelude::*;
 use super::compare::compose;
 use super::engines::Passed;
 use super::imp::{CAT, I2sbRestore, lock};
+use super::masks::restore_kept;
+use super::provenance::Status;
 use super::settings::{Compare, LateFrames};
 use super::stream::{Held, Other, Outcome, Work};
 use crate::engine::Picture;
@@ -108,7 +110,9 @@ impl I2sbRestore {
                 }
             }
             Out::Other(Other::Event(event)) => {
+                let event = lock(&self.trail).event(event);
                 gst::debug!(CAT, imp = self, "pushing {event:?}");
+                self.residual_event(&event);
                 self.srcpad.push_event(event);
             }
             Out::Other(Other::Query(pending)) => pending.answer(|query| self.serialized(query)),
@@ -123,6 +127,9 @@ impl I2sbRestore {
             Late,
             Failed,
         }
+        let before = self.wants_evidence().then(|| held.buffer.clone());
+        let maker = self.maker(held.work.as_ref());
+        let mut status = None;
         let count = match outcome {
             Outcome::Passed(Passed::Asked) => Count::Bypassed,
             Outcome::Passed(Passed::Overload) => Count::Late,
@@ -146,6 +153,7 @@ impl I2sbRestore {
                 {
                     return Err(gst::FlowError::Error);
                 }
+                status = Some(lock(&self.trail).status(&pictures));
                 if let Some(work) = held.work.take() {
                     held.buffer = self.write(held.buffer, work, pictures)?;
                 }
@@ -163,6 +171,15 @@ impl I2sbRestore {
                 Count::Failed => counters.failed += 1,
             }
         }
+        let status = status.unwrap_or(match count {
+            Count::Restored => Status::Restored,
+            Count::Bypassed => Status::Bypassed,
+            Count::Late => Status::Late,
+            Count::Failed => Status::Failed,
+        });
+        let same = !matches!(status, Status::Restored | Status::Reused);
+        let audit = before.and_then(|before| self.compare_with(&before, &held.buffer, same));
+        self.prove(&mut held.buffer, status, &maker, audit);
         self.srcpad.push(held.buffer).map(|_| ())
     }
 
@@ -186,13 +203,16 @@ impl I2sbRestore {
         {
             let target = buffer.make_mut();
             let mut map = target.map_writable().map_err(|error| unreadable(&error))?;
-            let results = work.parts.iter().zip(&work.inputs).zip(pictures);
-            for ((part, input), mut restored) in results {
+            let results = work.parts.iter().zip(&work.inputs).zip(&work.keep).zip(pictures);
+            for (((part, input), keep), mut restored) in results {
                 if (restored.width, restored.height) != (input.width, input.height) {
                     return Err(unreadable(&"the engine returned a picture of another size"));
                 }
                 if work.compare != Compare::Off {
                     compose(work.compare, input, Arc::make_mut(&mut restored));
+                }
+                if let Some(keep) = keep {
+                    restore_kept(keep, &input.rgb, &mut Arc::make_mut(&mut restored).rgb);
                 }
                 let strength = work.strength;
                 broken |=

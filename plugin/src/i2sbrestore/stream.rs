@@ -44,6 +44,8 @@ pub struct Work {
     pub parts: Vec<Part>,
     /// The pictures: one frame or two fields.
     pub inputs: Vec<Arc<Picture>>,
+    /// For each picture, the pixels that must stay as they are, if any.
+    pub keep: Vec<Option<Arc<[bool]>>>,
     /// Who works on it; the rest of the weight is the input's.
     pub passes: Vec<Pass>,
     /// Time until the next frame, if known.
@@ -67,7 +69,9 @@ impl BatchKey {
     /// The key of a frame.
     pub fn of(work: &Work) -> Self {
         let sizes = work.inputs.iter().map(|picture| (picture.width, picture.height)).collect();
-        let passes = work.passes.iter().map(|pass| (pass.worker.id(), pass.knobs.clone())).collect();
+        // Frames that differ by their noise alone are a batch.
+        let knobs = |pass: &Pass| Knobs { frame: 0, ..pass.knobs.clone() };
+        let passes = work.passes.iter().map(|pass| (pass.worker.id(), knobs(pass))).collect();
         Self { sizes, passes }
     }
 }

@@ -2,7 +2,7 @@
 //! Engines without a network: `null:identity`, `null:add`, `null:slow:MS`, `null:deaf:MS` (slow, and never
 //! asks whether it is cancelled), `null:panic:N`, `null:oom:TILE`, `null:nan`, `null:broken`,
 //! `null:slow-load:MS`, `null:height` (adds its picture's height in steps of 8 bits), `null:parts` (can do
-//! parts).
+//! parts), `null:fill` (white in the hole; adds elsewhere, which nobody may see).
 
 use std::time::{Duration, Instant};
 
@@ -47,6 +47,15 @@ impl Engine for Null {
         let mut out = picture.clone();
         match self.kind.as_str() {
             "add" => out.rgb.iter_mut().for_each(|v| *v += ADDED),
+            "fill" => {
+                let hole = picture.hole.clone().unwrap_or_default();
+                for plane in out.rgb.chunks_exact_mut(hole.len().max(1)) {
+                    plane
+                        .iter_mut()
+                        .zip(&*hole)
+                        .for_each(|(v, h)| *v = if *h == 1.0 { 1.0 } else { *v + ADDED });
+                }
+            }
             "slow" => {
                 let end = Instant::now() + Duration::from_millis(self.number);
                 while Instant::now() < end {

@@ -85,20 +85,26 @@ impl Engine for Remote {
     }
 
     fn warm_up(&mut self, cancel: &Cancel) -> Result<(), EngineError> {
-        let grey = Picture { width: WARM_UP, height: WARM_UP, rgb: vec![0.0; 3 * WARM_UP * WARM_UP] };
-        let knobs = Knobs { steps: 0, sampler: String::new(), seed: 0, tile: 0 };
+        let grey = Picture::new(WARM_UP, WARM_UP, vec![0.0; 3 * WARM_UP * WARM_UP]);
+        let knobs = Knobs { steps: 0, sampler: String::new(), seed: 0, frame: 0, tile: 0 };
         self.restore(&grey, &knobs, cancel).map(drop)
     }
 
     fn restore(&mut self, picture: &Picture, knobs: &Knobs, cancel: &Cancel) -> Result<Picture, EngineError> {
         let Some(engine) = &mut self.engine else { return Err(EngineError::Stopped) };
-        let Picture { width, height, ref rgb } = *picture;
+        // Said, not left out: the library takes neither.
+        let beyond = [("inpaint-mask", picture.hole.is_some(), "none"), ("noise", knobs.frame != 0, "still")];
+        if let Some((name, _, limit)) = beyond.into_iter().find(|(_, asked, _)| *asked) {
+            let limit = format!("{limit} with the CUDA library; set device=cpu for it");
+            return Err(i2sb::Error::setting(name, "set", limit).into());
+        }
+        let (width, height, rgb) = (picture.width, picture.height, &picture.rgb);
         let mut out = vec![0.0; rgb.len()];
         let sampler = Text::of(&knobs.sampler);
         let wish = AbiKnobs { steps: knobs.steps, tile: knobs.tile, seed: knobs.seed, sampler };
         let done = self.library.restore(engine, (width, height), rgb, &mut out, wish, cancel);
         done.map_err(|error| told(error, knobs.tile))?;
-        Ok(Picture { width, height, rgb: out })
+        Ok(Picture::new(width, height, out))
     }
 }
 

@@ -1,0 +1,69 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Which caps are taken, and what the bus is told of those that are not.
+
+use std::sync::Arc;
+
+use gst::subclass::prelude::*;
+
+use super::caps::Format;
+use super::imp::{CAT, I2sbRestore, lock};
+use super::strict::{self, Refusal};
+
+impl I2sbRestore {
+    /// Says what `strict` does not guess.
+    pub fn refuse(&self, refusal: &Refusal) -> gst::FlowError {
+        let details = gst::Structure::builder(strict::DETAILS)
+            .field("field", refusal.field)
+            .field("value", refusal.value.as_str())
+            .build();
+        gst::element_imp_error!(
+            self,
+            gst::StreamError::Format,
+            ("{refusal}"),
+            ["{refusal:?}"],
+            details: details
+        );
+        gst::FlowError::Error
+    }
+
+    /// Takes the caps that come in; false, after an error on the bus, if they cannot be worked on.
+    pub fn set_caps(&self, caps: &gst::CapsRef) -> bool {
+        match Format::parse(caps) {
+            Ok(format) => {
+                gst::info!(CAT, imp = self, "caps {caps:?}");
+                let before = lock(&self.input).format.clone();
+                if lock(&self.settings).archival.strict
+                    && let Err(refusal) = strict::caps(caps, &format, before.as_deref())
+                {
+                    // What was before stays known: the core sends these caps again with each frame, and
+                    // drops the frame when they are refused again.
+                    let _ = self.refuse(&refusal);
+                    return false;
+                }
+                let size = (format.info.width() as usize, format.info.height() as usize);
+                if let Err(reason) = lock(&self.masks).fit(size.0, size.1) {
+                    gst::element_imp_error!(
+                        self,
+                        gst::StreamError::Format,
+                        ("{reason}; make it as large as the video"),
+                        ["{caps:?}"]
+                    );
+                    lock(&self.input).format = None;
+                    return false;
+                }
+                lock(&self.input).format = Some(Arc::new(format));
+                true
+            }
+            Err(reason) => {
+                gst::element_imp_error!(
+                    self,
+                    gst::CoreError::Negotiation,
+                    ("These caps cannot be restored: {reason}; put a videoconvert before this element"),
+                    ["{caps:?}"]
+                );
+                lock(&self.input).format = None;
+                false
+            }
+        }
+    }
+}
