@@ -49,7 +49,7 @@ pub struct Settings {
     pub compare: Compare,
     /// Whether frames are restored at all.
     pub enabled: bool,
-    /// See [`Archival`].
+    /// See `archival.rs`.
     pub archival: Archival,
 }
 
