@@ -96,7 +96,7 @@ pub unsafe extern "C" fn i2sb_cuda_open(open: *const Open, engine: *mut *mut Eng
         // SAFETY: the caller's promise.
         let (preset, device, precision) =
             unsafe { (text(open.preset)?, text(open.device)?, text(open.precision)?) };
-        let state = State::open(preset, device, precision).map_err(failed)?;
+        let state = State::open(preset, open.detail, device, precision).map_err(failed)?;
         // SAFETY: not null, so it is the caller's place for a pointer.
         unsafe { *engine = Box::into_raw(Box::new(state)).cast() };
         Ok(String::new())
@@ -148,7 +148,7 @@ pub unsafe extern "C" fn i2sb_cuda_restore(engine: *mut Engine, frame: *const Fr
         let restored = state.restore(rgb, (frame.width, frame.height), &wish, &cancel).map_err(failed)?;
         // SAFETY: not null, the caller has as many samples there; `restored` is memory of its own.
         unsafe { std::ptr::copy_nonoverlapping(restored.as_ptr(), frame.output, samples) };
-        Ok(String::new())
+        Ok(state.recomputed().to_string())
     };
     // SAFETY: the caller's promise.
     unsafe { answer(room, work) }
@@ -211,7 +211,7 @@ mod tests {
             assert!(!text.is_empty());
         };
         let nothing = Text { bytes: std::ptr::null(), length: 3 };
-        let open = Open { preset: Text::of(""), device: nothing, precision: Text::of("f32") };
+        let open = Open { preset: Text::of(""), detail: 0.0, device: nothing, precision: Text::of("f32") };
         let mut engine = std::ptr::null_mut();
         let place = &raw mut engine;
         // SAFETY: null pointers and wrong lengths are what these functions must refuse unread.
@@ -229,7 +229,8 @@ mod tests {
 
     #[test]
     fn pictures_of_impossible_sizes_are_misuse_and_texts_are_cut_to_their_room() {
-        let open = Open { preset: Text::of(""), device: Text::of("cpu"), precision: Text::of("f32") };
+        let open =
+            Open { preset: Text::of(""), detail: 0.0, device: Text::of("cpu"), precision: Text::of("f32") };
         let mut engine = std::ptr::null_mut();
         // SAFETY: all texts live as long as the test.
         let (code, text) = told(99, |room| unsafe { i2sb_cuda_open(&raw const open, &raw mut engine, room) });

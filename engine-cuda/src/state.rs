@@ -25,13 +25,14 @@ pub(crate) struct Wish<'a> {
 }
 
 impl State {
-    pub fn open(preset: &str, device: &str, precision: &str) -> i2sb::Result<Self> {
+    pub fn open(preset: &str, detail: f32, device: &str, precision: &str) -> i2sb::Result<Self> {
         let device: DeviceName = device.parse()?;
         let precision: Precision = precision.parse()?;
         let preset = match preset {
             "" => Preset::default_embedded()?,
             name => Preset::open(name)?,
-        };
+        }
+        .with_detail(detail)?;
         let options = RestoreOptions { device, precision, ..RestoreOptions::default() };
         let restorer = Restorer::new(&preset, options)?;
         let lines = [preset.config.name.as_str(), &preset.hash, &restorer.device(), precision.name()];
@@ -57,6 +58,11 @@ impl State {
             self.restorer = self.restorer.with_options(options)?;
         }
         self.restorer.restore(rgb, width, height, &Request::default(), cancel)
+    }
+
+    /// Pictures so far that were computed again in f32.
+    pub fn recomputed(&self) -> u64 {
+        self.restorer.recomputed()
     }
 }
 

@@ -47,6 +47,10 @@ pub fn weighted_sum(terms: &[Term], bounds: Option<(f32, f32)>) -> Result<Tensor
     if !tensors.iter().all(on_cpu) {
         return by_tensor_ops(terms, bounds);
     }
+    if let ([Term { weights: [1.0], .. }], None) = (terms, bounds) {
+        // Itself: nothing to compute, and tensors are not written to.
+        return Ok(tensors[0].clone());
+    }
     let mut out = vec![0f32; first.tensor.elem_count()];
     with_slices(&tensors, |slices| {
         let item_len = (out.len() / batch.max(1)).max(1);
@@ -119,7 +123,7 @@ fn on_cpu(tensor: &Tensor) -> bool {
 }
 
 /// Hands out the values of contiguous f32 tensors on the CPU.
-fn with_slices<T>(tensors: &[Tensor], work: impl FnOnce(&[&[f32]]) -> T) -> T {
+pub(crate) fn with_slices<T>(tensors: &[Tensor], work: impl FnOnce(&[&[f32]]) -> T) -> T {
     let guards: Vec<_> = tensors.iter().map(Tensor::storage_and_layout).collect();
     let slices: Vec<&[f32]> = guards
         .iter()

@@ -15,6 +15,7 @@ pub mod denoiser;
 pub mod device;
 pub mod drawing;
 pub mod error;
+pub mod memory;
 pub mod metric;
 pub mod net;
 pub mod noise;

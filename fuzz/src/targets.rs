@@ -59,7 +59,7 @@ fn preset(data: &[u8]) {
         file.entries().iter().for_each(|e| drop(file.read(&e.name)));
     }
     let config = include_str!("../seeds/config/bridge.toml");
-    if let Ok(preset) = Preset::from_bytes(config, data.to_vec()) {
+    if let Ok(preset) = Preset::from_bytes(config, data.to_vec(), None) {
         let _ = i2sb::device::DeviceName::Cpu
             .open()
             .and_then(|device| preset.build(&device, i2sb::ops::Precision::F32));

@@ -8,7 +8,7 @@ use crate::source;
 /// The engine's modules by layer; a module may use only modules of a smaller number, and modules of
 /// equal number never see each other. ARCHITECTURE.md explains the order.
 const LAYERS: &[(usize, &[&str])] = &[
-    (0, &["error"]),
+    (0, &["error", "memory"]),
     (1, &["cancel", "atomic", "schedule", "noise", "device"]),
     (2, &["ops", "picture", "combine", "tile"]),
     (3, &["bridge", "net", "degrade", "drawing", "metric"]),
@@ -31,8 +31,8 @@ const TABLES: &[&str] = &["sampler", "degrade"];
 
 /// What the plugin may use of the engine.
 const PLUGIN_MAY_USE: &[&str] = &[
-    "Cancel", "Error", "Result", "device", "error", "metric", "ops", "picture", "pixel", "preset", "restore",
-    "sampler", "tile",
+    "Cancel", "Error", "Result", "device", "error", "memory", "metric", "ops", "picture", "pixel", "preset",
+    "restore", "sampler", "tile",
 ];
 
 pub fn run(_: &[String]) -> Vec<String> {

@@ -7,7 +7,7 @@
 use std::ffi::{c_char, c_void};
 
 /// Grows with every change below.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 3;
 
 /// Names of the library's file: as installed, and as cargo builds it.
 pub const FILES: &[&str] = &["libi2sb-cuda.so", "libi2sb_cuda.so"];
@@ -101,6 +101,8 @@ pub struct Room {
 pub struct Open {
     /// Folder of the preset, or its name; empty: the one inside the library.
     pub preset: Text,
+    /// Share of the preset's perceptual end, 0 to 1.
+    pub detail: f32,
     /// `cpu` or `cuda:N`.
     pub device: Text,
     /// `f32`, `f16` or `bf16`.
@@ -158,7 +160,8 @@ pub type StatusFn = unsafe extern "C" fn(Text, Room) -> i32;
 pub type OpenFn = unsafe extern "C" fn(*const Open, *mut *mut Engine, Room) -> i32;
 /// Model, hash, device and precision, one a line.
 pub type DescribeFn = unsafe extern "C" fn(*const Engine, Room) -> i32;
-/// Restores a picture.
+/// Restores a picture. When done, the text is the number of pictures so far that went beyond the range of the
+/// precision and were computed again in f32.
 pub type RestoreFn = unsafe extern "C" fn(*mut Engine, *const Frame, Room) -> i32;
 /// Frees an engine; null is allowed.
 pub type FreeFn = unsafe extern "C" fn(*mut Engine);

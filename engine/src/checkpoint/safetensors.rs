@@ -9,7 +9,7 @@ use std::{
     io::{Read, Seek, SeekFrom},
     ops::Range,
     path::{Path, PathBuf},
-    sync::Mutex,
+    sync::{Arc, Mutex},
 };
 
 use candle_core::Tensor;
@@ -59,11 +59,11 @@ impl Entry {
     }
 }
 
-/// An opened safetensors file; only its header is in memory.
-#[derive(Debug)]
+/// An opened safetensors file; only its header is in memory. Clones read the same file.
+#[derive(Debug, Clone)]
 pub struct SafetensorsFile {
     path: PathBuf,
-    bytes: Bytes,
+    bytes: Arc<Bytes>,
     entries: Vec<Entry>,
     metadata: BTreeMap<String, String>,
 }
@@ -112,7 +112,7 @@ impl SafetensorsFile {
     /// [`Error::Io`] if reading fails.
     pub fn sha256(&self) -> Result<String> {
         let mut hasher = Sha256::new();
-        match &self.bytes {
+        match &*self.bytes {
             Bytes::Memory(bytes) => hasher.update(bytes),
             Bytes::File(file) => {
                 let mut file = file.lock().unwrap_or_else(|e| e.into_inner());
@@ -162,7 +162,7 @@ impl SafetensorsFile {
             let reason = format!("{length} bytes long, but its tensors end at byte {end}");
             return Err(Error::file(&path, reason));
         }
-        Ok(Self { path, bytes, entries, metadata: header.metadata })
+        Ok(Self { path, bytes: Arc::new(bytes), entries, metadata: header.metadata })
     }
 }
 
@@ -183,7 +183,7 @@ impl TensorSource for SafetensorsFile {
             let reason = format!("tensor {name:?} is {}, but weights are F32, F16 or BF16", e.dtype);
             return Err(Error::file(&self.path, reason));
         };
-        match &self.bytes {
+        match &*self.bytes {
             Bytes::File(file) => {
                 let mut file = file.lock().unwrap_or_else(|e| e.into_inner());
                 file.seek(SeekFrom::Start(e.bytes.start)).map_err(Error::io(&self.path))?;

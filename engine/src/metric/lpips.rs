@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Learned perceptual similarity, version 0.1 with AlexNet (Zhang et al., CVPR 2018).
 
+mod gradient;
+
 use candle_core::{DType, Device, Tensor};
 use rayon::prelude::*;
 use safetensors::SafeTensors;
@@ -23,6 +25,14 @@ const MIN_SIDE: usize = 32;
 /// Kernel side, stride and padding of each convolution; a maximum over 3×3 comes before the second
 /// and the third.
 const LAYERS: [(usize, usize, usize); 5] = [(11, 4, 2), (5, 1, 2), (3, 1, 1), (3, 1, 1), (3, 1, 1)];
+
+/// Whether the maximum of 3×3 places comes before layer `i`.
+fn is_pooled(i: usize) -> bool {
+    matches!(i, 1 | 2)
+}
+
+/// Added to lengths, so that nothing is divided by 0.
+const TINY: f32 = 1e-10;
 
 /// The network, ready to compare.
 pub struct Lpips {
@@ -97,7 +107,7 @@ impl Lpips {
         let mut map = Map { height: high, width: wide, channels: 3, values };
         let mut levels = Vec::with_capacity(self.layers.len());
         for (i, layer) in self.layers.iter().enumerate() {
-            let shrunk = if i == 1 || i == 2 { map.pooled() } else { map };
+            let shrunk = if is_pooled(i) { map.pooled() } else { map };
             map = layer.forward(&shrunk)?;
             levels.push((map.channels, map.unit_vectors()));
         }
@@ -184,7 +194,7 @@ impl Map {
     fn unit_vectors(&self) -> Vec<f32> {
         let mut values = self.values.clone();
         values.par_chunks_exact_mut(self.channels).for_each(|place| {
-            let length = place.iter().map(|v| v * v).sum::<f32>().sqrt() + 1e-10;
+            let length = place.iter().map(|v| v * v).sum::<f32>().sqrt() + TINY;
             place.iter_mut().for_each(|v| *v /= length);
         });
         values

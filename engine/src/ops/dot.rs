@@ -300,7 +300,9 @@ mod tests {
         fn forward_equals_the_plain_sum(
             n in 1usize..40, pairs in 1usize..200, taps in 1usize..4, cout in 1usize..80, step in 1usize..50, seed: u64,
         ) {
-            prop_assume!(Bf16::Avx512.available());
+            if !Bf16::Avx512.available() {
+                return Ok(());
+            }
             let k = 2 * pairs;
             let offsets: Vec<usize> = (0..taps).map(|t| t * (k + 3)).collect();
             let x = values(5 + n * step + taps * (k + 3) + k, seed);
@@ -322,7 +324,9 @@ mod tests {
         fn weight_grad_equals_the_plain_sum(
             pixels in 1usize..1400, cin in 1usize..3, cout in 1usize..4, seed: u64,
         ) {
-            prop_assume!(Bf16::Avx512.available());
+            if !Bf16::Avx512.available() {
+                return Ok(());
+            }
             let (pixels, cin, cout) = (pixels.next_multiple_of(2), 4 * cin, 16 * cout);
             let shifts = std::array::from_fn(|t| t / 3 * 11 + t % 3);
             let plane = pixels + 24;

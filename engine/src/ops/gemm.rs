@@ -9,40 +9,16 @@
 //! Each sum is one chain of fused multiply-adds in the order (tap, k), whatever the instruction
 //! set, the block size or the position of the pixel: that is what makes tiles equal to wholes.
 
-use super::{isa::Isa, lanes::Lanes};
+pub(crate) use super::taps::Run;
+use super::{isa::Isa, lanes::Lanes, tiny::settled};
 
 /// Output channels that one packed block holds.
 pub(crate) const BLOCK: usize = 32;
 /// Steps of k after which the next pixels take their turn: 128·32 floats stay in the first-level cache.
 const K_BLOCK: usize = 128;
 
-/// Where the inputs of a run of output pixels lie.
-#[derive(Clone, Copy)]
-pub(crate) struct Run<'a, T> {
-    /// The input map.
-    pub x: &'a [T],
-    /// Offset of the first pixel's first tap.
-    pub start: usize,
-    /// Distance between the inputs of neighbouring output pixels.
-    pub step: usize,
-    /// Offset of each tap from the first.
-    pub taps: &'a [usize],
-    /// Length of each tap.
-    pub k: usize,
-    /// Output pixels.
-    pub n: usize,
-}
-
-impl<T> Run<'_, T> {
-    /// Panics if `pixels` pixels with taps of length `k` would read outside of `x`.
-    pub fn check(&self, pixels: usize, k: usize) {
-        let last =
-            self.start + pixels.saturating_sub(1) * self.step + self.taps.iter().max().unwrap_or(&0) + k;
-        assert!(last <= self.x.len(), "convolution reads {last} of {} values", self.x.len());
-    }
-}
-
-/// Weights in the order in which the kernel reads them: `[block][tap][k][BLOCK]`, zero-padded.
+/// Weights in the order in which the kernel reads them: `[block][tap][k][channels of the block]`, zero-padded
+/// to 16 channels; the last block may be half as wide.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Packed {
     data: Vec<f32>,
@@ -51,19 +27,25 @@ pub(crate) struct Packed {
 }
 
 impl Packed {
-    /// `w`: `[tap][k][cout]`; `cout` is padded to a multiple of 16.
+    /// `w`: `[tap][k][cout]`; `cout` is padded to a multiple of 16. Tiny weights become zero.
     pub fn pack(&mut self, cout: usize, w: &[f32]) {
         self.cout = cout.next_multiple_of(16);
-        let blocks = self.cout.div_ceil(BLOCK);
         self.data.clear();
-        self.data.reserve(blocks * w.len() / cout * BLOCK);
-        for first in (0..blocks).map(|block| block * BLOCK) {
-            let n = (cout - first).min(BLOCK);
+        self.data.reserve(w.len() / cout * self.cout);
+        for first in (0..self.cout).step_by(BLOCK) {
+            let (n, wide) = ((cout - first).min(BLOCK), (self.cout - first).min(BLOCK));
             for row in w.chunks_exact(cout) {
-                self.data.extend_from_slice(&row[first..first + n]);
-                self.data.extend(std::iter::repeat_n(0.0, BLOCK - n));
+                self.data.extend(row[first..first + n].iter().map(|v| settled(*v)));
+                self.data.extend(std::iter::repeat_n(0.0, wide - n));
             }
         }
+    }
+
+    /// Panics unless `run` and a result of `out` values belong to these weights.
+    fn check(&self, run: &Run<'_, f32>, out: usize) {
+        run.check(run.n, run.k);
+        assert!(out >= run.n * self.cout);
+        assert_eq!(self.data.len(), run.taps.len() * run.k * self.cout);
     }
 }
 
@@ -71,18 +53,31 @@ impl Packed {
 ///
 /// Panics if a slice is too short: that is a bug of the caller, never of a file.
 pub(crate) fn forward(isa: Isa, run: Run<'_, f32>, weights: &Packed, out: &mut [f32]) {
-    run.check(run.n, run.k);
-    assert!(out.len() >= run.n * weights.cout);
-    assert_eq!(weights.data.len(), weights.cout.div_ceil(BLOCK) * run.taps.len() * run.k * BLOCK);
+    forward_each(isa, run, 0, std::slice::from_ref(weights), out, 0);
+}
+
+/// As [`forward`] for several products one after the other: inputs of the next begin `input` values further on,
+/// its results `product` values.
+pub(crate) fn forward_each(
+    isa: Isa,
+    run: Run<'_, f32>,
+    input: usize,
+    weights: &[Packed],
+    out: &mut [f32],
+    product: usize,
+) {
+    for (i, weights) in weights.iter().enumerate() {
+        weights.check(&Run { start: run.start + i * input, ..run }, out.len().saturating_sub(i * product));
+    }
     match isa {
         #[cfg(target_arch = "x86_64")]
         // SAFETY: `Isa` says that the processor has it; bounds were checked above.
-        Isa::Avx512 => unsafe { x86::forward_avx512(run, weights, out.as_mut_ptr()) },
+        Isa::Avx512 => unsafe { x86::forward_avx512(run, input, weights, out.as_mut_ptr(), product) },
         #[cfg(target_arch = "x86_64")]
         // SAFETY: as above.
-        Isa::Avx2 => unsafe { x86::forward_avx2(run, weights, out.as_mut_ptr()) },
+        Isa::Avx2 => unsafe { x86::forward_avx2(run, input, weights, out.as_mut_ptr(), product) },
         // SAFETY: plain Rust on checked bounds.
-        _ => unsafe { forward_lanes::<super::lanes::Plain>(run, weights, out.as_mut_ptr()) },
+        _ => unsafe { each::<super::lanes::Plain>(run, input, weights, out.as_mut_ptr(), product) },
     }
 }
 
@@ -122,17 +117,23 @@ pub(crate) fn weight_grad(
 mod x86 {
     use std::arch::x86_64::{__m256, __m512};
 
-    use super::{Packed, Run, forward_lanes, grad_lanes};
+    use super::{Packed, Run, each, grad_lanes};
 
     #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma")]
-    pub unsafe fn forward_avx512(run: Run<'_, f32>, w: &Packed, out: *mut f32) {
+    pub unsafe fn forward_avx512(
+        run: Run<'_, f32>,
+        input: usize,
+        w: &[Packed],
+        out: *mut f32,
+        product: usize,
+    ) {
         // SAFETY: same contract.
-        unsafe { forward_lanes::<__m512>(run, w, out) }
+        unsafe { each::<__m512>(run, input, w, out, product) }
     }
     #[target_feature(enable = "avx2,fma")]
-    pub unsafe fn forward_avx2(run: Run<'_, f32>, w: &Packed, out: *mut f32) {
+    pub unsafe fn forward_avx2(run: Run<'_, f32>, input: usize, w: &[Packed], out: *mut f32, product: usize) {
         // SAFETY: same contract.
-        unsafe { forward_lanes::<__m256>(run, w, out) }
+        unsafe { each::<__m256>(run, input, w, out, product) }
     }
     #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma")]
     pub unsafe fn grad_avx512(
@@ -187,6 +188,16 @@ const fn block_rows<L: Lanes>() -> usize {
 }
 
 /// # Safety
+/// As [`forward_each`] checks.
+#[inline(always)]
+unsafe fn each<L: Lanes>(run: Run<'_, f32>, input: usize, w: &[Packed], out: *mut f32, product: usize) {
+    for (i, w) in w.iter().enumerate() {
+        // SAFETY: the caller's contract.
+        unsafe { forward_lanes::<L>(Run { start: run.start + i * input, ..run }, w, out.add(i * product)) };
+    }
+}
+
+/// # Safety
 /// `run` must lie inside its slice, `out` be good for `run.n · w.cout` floats.
 #[inline(always)]
 unsafe fn forward_lanes<L: Lanes>(run: Run<'_, f32>, w: &Packed, out: *mut f32) {
@@ -200,7 +211,7 @@ unsafe fn forward_lanes<L: Lanes>(run: Run<'_, f32>, w: &Packed, out: *mut f32) 
                 let k = (run.k - k0).min(K_BLOCK);
                 // SAFETY: inside the packed weights and the checked run.
                 unsafe {
-                    let wk = w.data.as_ptr().add(block * slab + (t * run.k + k0) * BLOCK);
+                    let wk = w.data.as_ptr().add(block * slab + (t * run.k + k0) * columns);
                     let xk = run.x.as_ptr().add(run.start + tap + k0);
                     let mut p = 0;
                     while p < run.n {
@@ -215,7 +226,7 @@ unsafe fn forward_lanes<L: Lanes>(run: Run<'_, f32>, w: &Packed, out: *mut f32) 
                                     forward_block,
                                     [L,],
                                     2,
-                                    (x, run.step, k, wc, yc, w.cout, first)
+                                    (x, run.step, k, wc, columns, yc, w.cout, first)
                                 );
                                 c += 2 * L::N;
                             } else {
@@ -224,7 +235,7 @@ unsafe fn forward_lanes<L: Lanes>(run: Run<'_, f32>, w: &Packed, out: *mut f32) 
                                     forward_block,
                                     [L,],
                                     1,
-                                    (x, run.step, k, wc, yc, w.cout, first)
+                                    (x, run.step, k, wc, columns, yc, w.cout, first)
                                 );
                                 c += L::N;
                             }
@@ -243,11 +254,13 @@ unsafe fn forward_lanes<L: Lanes>(run: Run<'_, f32>, w: &Packed, out: *mut f32) 
 /// # Safety
 /// Pointers must be good for the block; the caller has the instruction set of `L`.
 #[inline(always)]
+#[allow(clippy::too_many_arguments, reason = "two operands, where they lie, and where the sums go")]
 unsafe fn forward_block<L: Lanes, const P: usize, const V: usize>(
     x: *const f32,
     step: usize,
     k: usize,
     w: *const f32,
+    columns: usize,
     y: *mut f32,
     ld: usize,
     first: bool,
@@ -265,7 +278,7 @@ unsafe fn forward_block<L: Lanes, const P: usize, const V: usize>(
         for i in 0..k {
             let mut wv = [L::splat(0.0); V];
             for (v, w_) in wv.iter_mut().enumerate() {
-                *w_ = L::load(w.add(i * BLOCK + v * L::N));
+                *w_ = L::load(w.add(i * columns + v * L::N));
             }
             for (p, row) in acc.iter_mut().enumerate() {
                 let xv = L::splat(*x.add(p * step + i));

@@ -10,6 +10,8 @@ pub(crate) trait Lanes: Copy {
     unsafe fn splat(v: f32) -> Self;
     unsafe fn load(p: *const f32) -> Self;
     unsafe fn store(self, p: *mut f32);
+    unsafe fn add(self, b: Self) -> Self;
+    unsafe fn sub(self, b: Self) -> Self;
     /// `self·b + c`, rounded once.
     unsafe fn mul_add(self, b: Self, c: Self) -> Self;
 }
@@ -35,6 +37,18 @@ impl Lanes for Plain {
         unsafe { p.cast::<[f32; 8]>().write(self.0) }
     }
     #[inline(always)]
+    unsafe fn add(self, b: Self) -> Self {
+        let mut out = self.0;
+        out.iter_mut().zip(b.0).for_each(|(o, b)| *o += b);
+        Self(out)
+    }
+    #[inline(always)]
+    unsafe fn sub(self, b: Self) -> Self {
+        let mut out = self.0;
+        out.iter_mut().zip(b.0).for_each(|(o, b)| *o -= b);
+        Self(out)
+    }
+    #[inline(always)]
     unsafe fn mul_add(self, b: Self, c: Self) -> Self {
         let mut out = [0.0; 8];
         for (i, o) in out.iter_mut().enumerate() {
@@ -52,7 +66,7 @@ mod x86 {
 
     // SAFETY of all four: the caller has the instruction set and passes pointers good for N floats.
     macro_rules! lanes {
-        ($t:ty, $n:literal, $splat:ident, $load:ident, $store:ident, $fma:ident) => {
+        ($t:ty, $n:literal, $splat:ident, $load:ident, $store:ident, $add:ident, $sub:ident, $fma:ident) => {
             impl Lanes for $t {
                 const N: usize = $n;
                 #[inline(always)]
@@ -71,6 +85,16 @@ mod x86 {
                     unsafe { $store(p, self) }
                 }
                 #[inline(always)]
+                unsafe fn add(self, b: Self) -> Self {
+                    // SAFETY: see the trait.
+                    unsafe { $add(self, b) }
+                }
+                #[inline(always)]
+                unsafe fn sub(self, b: Self) -> Self {
+                    // SAFETY: see the trait.
+                    unsafe { $sub(self, b) }
+                }
+                #[inline(always)]
                 unsafe fn mul_add(self, b: Self, c: Self) -> Self {
                     // SAFETY: see the trait.
                     unsafe { $fma(self, b, c) }
@@ -78,6 +102,24 @@ mod x86 {
             }
         };
     }
-    lanes!(__m256, 8, _mm256_set1_ps, _mm256_loadu_ps, _mm256_storeu_ps, _mm256_fmadd_ps);
-    lanes!(__m512, 16, _mm512_set1_ps, _mm512_loadu_ps, _mm512_storeu_ps, _mm512_fmadd_ps);
+    lanes!(
+        __m256,
+        8,
+        _mm256_set1_ps,
+        _mm256_loadu_ps,
+        _mm256_storeu_ps,
+        _mm256_add_ps,
+        _mm256_sub_ps,
+        _mm256_fmadd_ps
+    );
+    lanes!(
+        __m512,
+        16,
+        _mm512_set1_ps,
+        _mm512_loadu_ps,
+        _mm512_storeu_ps,
+        _mm512_add_ps,
+        _mm512_sub_ps,
+        _mm512_fmadd_ps
+    );
 }

@@ -7,7 +7,7 @@ use std::ops::Range;
 use half::bf16;
 use rayon::prelude::*;
 
-use super::{isa::Isa, rows};
+use super::{isa::Isa, lanes::Lanes, rows};
 
 /// A number that convolutions read.
 pub(crate) trait Value: Copy + Default + Send + Sync + 'static {
@@ -15,6 +15,34 @@ pub(crate) trait Value: Copy + Default + Send + Sync + 'static {
     fn from_f32(v: f32) -> Self;
     /// Exactly.
     fn to_f32(self) -> f32;
+    /// Some neighbours at once, exactly.
+    ///
+    /// # Safety
+    /// `p` must be good for `L::N` values; the caller has the instruction set of `L`.
+    #[inline(always)]
+    unsafe fn load<L: Lanes>(p: *const Self) -> L {
+        let mut wide = [0.0; 16];
+        for (i, v) in wide.iter_mut().enumerate().take(L::N) {
+            // SAFETY: the caller's contract.
+            *v = unsafe { p.add(i).read() }.to_f32();
+        }
+        // SAFETY: no register holds more than sixteen.
+        unsafe { L::load(wide.as_ptr()) }
+    }
+    /// The reverse of [`Value::load`], rounded as [`Value::from_f32`] does.
+    ///
+    /// # Safety
+    /// As [`Value::load`].
+    #[inline(always)]
+    unsafe fn store<L: Lanes>(v: L, p: *mut Self) {
+        let mut wide = [0.0; 16];
+        // SAFETY: no register holds more than sixteen.
+        unsafe { v.store(wide.as_mut_ptr()) };
+        for (i, v) in wide.iter().enumerate().take(L::N) {
+            // SAFETY: the caller's contract.
+            unsafe { p.add(i).write(Self::from_f32(*v)) };
+        }
+    }
 }
 
 impl Value for f32 {
@@ -25,6 +53,16 @@ impl Value for f32 {
     #[inline(always)]
     fn to_f32(self) -> f32 {
         self
+    }
+    #[inline(always)]
+    unsafe fn load<L: Lanes>(p: *const Self) -> L {
+        // SAFETY: the caller's contract.
+        unsafe { L::load(p) }
+    }
+    #[inline(always)]
+    unsafe fn store<L: Lanes>(v: L, p: *mut Self) {
+        // SAFETY: the caller's contract.
+        unsafe { v.store(p) }
     }
 }
 

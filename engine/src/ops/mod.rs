@@ -20,6 +20,8 @@ pub(crate) mod resize2;
 pub(crate) mod rows;
 pub(crate) mod same3;
 pub(crate) mod silu;
+mod taps;
+pub(crate) mod tiny;
 mod winograd;
 
 pub use conv::Conv2d;

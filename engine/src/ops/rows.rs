@@ -6,6 +6,7 @@
 use super::{
     map::Value,
     silu::{silu, silu_slope},
+    tiny::settled,
 };
 
 /// Writes a function three times, once for each instruction set, and one that chooses.
@@ -63,24 +64,24 @@ for_each_isa! {
 }
 
 for_each_isa! {
-    /// `out += from + bias`.
+    /// `out += from + bias`, settled.
     fn add_biased(from: &[f32], bias: &[f32], out: &mut [f32]) {
         let c = bias.len();
         for (out, from) in out.chunks_exact_mut(c).zip(from.chunks_exact(c)) {
             for ((o, v), b) in out.iter_mut().zip(from).zip(bias) {
-                *o += v + b;
+                *o = settled(*o + (v + b));
             }
         }
     }
 }
 
 for_each_isa! {
-    /// `out = T(silu(from + bias))`.
+    /// `out = T(silu(from + bias))`, settled.
     fn silu_biased<T>(from: &[f32], bias: &[f32], out: &mut [T]) {
         let c = bias.len();
         for (out, from) in out.chunks_exact_mut(c).zip(from.chunks_exact(c)) {
             for ((o, v), b) in out.iter_mut().zip(from).zip(bias) {
-                *o = T::from_f32(silu(v + b));
+                *o = T::from_f32(settled(silu(v + b)));
             }
         }
     }
@@ -130,36 +131,36 @@ for_each_isa! {
 }
 
 for_each_isa! {
-    /// `out += bias`.
+    /// `out += bias`, settled.
     fn bias(bias: &[f32], out: &mut [f32]) {
         for out in out.chunks_exact_mut(bias.len()) {
             for (o, b) in out.iter_mut().zip(bias) {
-                *o += b;
+                *o = settled(*o + b);
             }
         }
     }
 }
 
 for_each_isa! {
-    /// `out = from + bias + rest`.
+    /// `out = from + bias + rest`, settled.
     fn add_to(from: &[f32], bias: &[f32], rest: &[f32], out: &mut [f32]) {
         let c = bias.len();
         let given = from.chunks_exact(c).zip(rest.chunks_exact(c));
         for (out, (from, rest)) in out.chunks_exact_mut(c).zip(given) {
             for (((o, v), b), r) in out.iter_mut().zip(from).zip(bias).zip(rest) {
-                *o = r + (v + b);
+                *o = settled(r + (v + b));
             }
         }
     }
 }
 
 for_each_isa! {
-    /// `out = from + bias`.
+    /// `out = from + bias`, settled.
     fn biased(from: &[f32], bias: &[f32], out: &mut [f32]) {
         let c = bias.len();
         for (out, from) in out.chunks_exact_mut(c).zip(from.chunks_exact(c)) {
             for ((o, v), b) in out.iter_mut().zip(from).zip(bias) {
-                *o = v + b;
+                *o = settled(v + b);
             }
         }
     }

@@ -28,8 +28,23 @@ pub(crate) trait Kernel: Value {
     fn cout(packed: &Self::Packed) -> usize;
     /// Sums of a run.
     fn run(isa: Isa, run: Run<'_, Self>, packed: &Self::Packed, out: &mut [f32]);
+    /// Sums of several runs: inputs of the next begin `input` values further on, its sums `product` values.
+    fn run_each(
+        isa: Isa,
+        run: Run<'_, Self>,
+        input: usize,
+        packed: &[Self::Packed],
+        out: &mut [f32],
+        product: usize,
+    ) {
+        for (i, packed) in packed.iter().enumerate() {
+            Self::run(isa, Run { start: run.start + i * input, ..run }, packed, &mut out[i * product..]);
+        }
+    }
     /// Fewest weights of a tap for which [`winograd`] is faster than sums over taps.
     fn smallest() -> usize;
+    /// Output pixels that [`Kernel::run`] may write at once, needed or not.
+    const ROWS: usize;
     /// True if convolutions read something else than the sums themselves.
     const ROUNDED: bool;
     /// The map that convolutions read, given sums and the same rounded.
@@ -40,6 +55,7 @@ pub(crate) trait Kernel: Value {
 
 impl Kernel for f32 {
     type Packed = gemm::Packed;
+    const ROWS: usize = 1;
     const ROUNDED: bool = false;
 
     fn smallest() -> usize {
@@ -59,6 +75,16 @@ impl Kernel for f32 {
     #[inline(always)]
     fn run(isa: Isa, run: Run<'_, Self>, packed: &Self::Packed, out: &mut [f32]) {
         gemm::forward(isa, run, packed, out);
+    }
+    fn run_each(
+        isa: Isa,
+        run: Run<'_, Self>,
+        input: usize,
+        packed: &[Self::Packed],
+        out: &mut [f32],
+        product: usize,
+    ) {
+        gemm::forward_each(isa, run, input, packed, out, product);
     }
     fn weight_grad(isa: Isa, x: &Map<Self>, dy: &Map<Self>, grad: &mut [f32], _: &mut Vec<Self>) {
         let taps = [0, x.pitch(), 2 * x.pitch()];
@@ -87,6 +113,8 @@ impl Default for PackedBf16 {
 
 impl Kernel for bf16 {
     type Packed = PackedBf16;
+    /// Those of two tiles (ops::amx).
+    const ROWS: usize = 32;
     const ROUNDED: bool = true;
 
     /// Never: what Winograd's squares lose by being rounded is more than the speed is worth.

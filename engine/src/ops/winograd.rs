@@ -9,6 +9,7 @@ use super::{
     Cpu,
     gemm::Run,
     isa::Isa,
+    lanes::{Lanes, Plain},
     map::{Map, Value},
     rows::for_each_isa,
     same3::Kernel,
@@ -16,10 +17,8 @@ use super::{
 
 /// Points of the transformed square.
 const POINTS: usize = 16;
-/// Channels that are transformed at once.
+/// Channels that any register divides.
 const LANES: usize = 16;
-
-type Lane = [f32; LANES];
 
 /// Weights of the 16 points.
 #[derive(Debug, Clone)]
@@ -71,7 +70,7 @@ for_each_isa! {
 }
 
 /// Squares computed before their sums are handed on, a multiple of every block's rows: what they need
-/// stays in the second-level cache.
+/// stays in a near cache.
 const SQUARES: usize = 24;
 
 /// As [`super::same3::forward`]; `rows` begins on an even row and ends on one or with the picture.
@@ -85,7 +84,8 @@ pub(crate) fn forward<T: Kernel>(
     mut sink: impl FnMut(usize, usize, &[f32]),
 ) {
     let (c, cout) = (x.c, packed.cout);
-    let (input, product) = (SQUARES * c, SQUARES.next_multiple_of(32) * cout);
+    // A little more than the values of a point: powers of two would lie in the same places of a cache.
+    let (input, product) = (SQUARES * c + 16, SQUARES.next_multiple_of(T::ROWS) * cout + 16);
     // Products may read up to 32 squares and 32 values too far (ops::amx).
     scratch.inputs.resize(POINTS * input + 34 * c + 64, T::default());
     scratch.products.resize(POINTS * product, 0.0);
@@ -97,10 +97,8 @@ pub(crate) fn forward<T: Kernel>(
             let n = (across - first).min(SQUARES);
             let pixels = (2 * n).min(x.w - 2 * first);
             transform(isa, &x.data, lines.map(|line| line + 2 * first * c), c, &mut scratch.inputs, input, n);
-            for (i, weights) in packed.points.iter().enumerate() {
-                let run = Run { x: &scratch.inputs, start: i * input, step: c, taps: &[0], k: c, n };
-                T::run(isa, run, weights, &mut scratch.products[i * product..][..product]);
-            }
+            let run = Run { x: &scratch.inputs, start: 0, step: c, taps: &[0], k: c, n };
+            T::run_each(isa, run, input, &packed.points, &mut scratch.products, product);
             let (top, bottom) = scratch.sums.split_at_mut(2 * SQUARES * cout);
             gather(isa, &scratch.products, product, cout, n, top, bottom);
             sink(y, 2 * first, &top[..pixels * cout]);
@@ -111,72 +109,175 @@ pub(crate) fn forward<T: Kernel>(
     }
 }
 
-#[inline(always)]
-fn add(a: Lane, b: Lane) -> Lane {
-    std::array::from_fn(|i| a[i] + b[i])
+/// `out[point][square][c] = Bᵀ d B` for `n` squares, two pixels apart, `lines` the offsets of their
+/// four rows; `point` values from one point to the next.
+fn transform<T: Kernel>(
+    isa: Isa,
+    x: &[T],
+    lines: [usize; 4],
+    c: usize,
+    out: &mut [T],
+    point: usize,
+    n: usize,
+) {
+    assert!(c % LANES == 0 && n * c <= point && out.len() >= POINTS * point);
+    let lines = lines.map(|line| x[line..][..(2 * n + 2) * c].as_ptr());
+    let out = out.as_mut_ptr();
+    match isa {
+        // SAFETY: `Isa` says that the processor has it; bounds were checked above.
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx512 => unsafe { x86::transform_avx512(lines, c, out, point, n) },
+        // SAFETY: as above.
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx2 => unsafe { x86::transform_avx2(lines, c, out, point, n) },
+        // SAFETY: plain Rust on checked bounds.
+        _ => unsafe { transform_lanes::<Plain, T>(lines, c, out, point, n) },
+    }
 }
 
-#[inline(always)]
-fn sub(a: Lane, b: Lane) -> Lane {
-    std::array::from_fn(|i| a[i] - b[i])
+/// `Aᵀ m A` for `n` squares, `point` values from one point to the next: two pixels each of the rows
+/// `top` and `bottom`.
+fn gather(isa: Isa, m: &[f32], point: usize, cout: usize, n: usize, top: &mut [f32], bottom: &mut [f32]) {
+    assert!(cout % LANES == 0 && n * cout <= point && m.len() >= POINTS * point);
+    assert!(top.len() >= 2 * n * cout && bottom.len() >= 2 * n * cout);
+    let (m, rows) = (m.as_ptr(), [top.as_mut_ptr(), bottom.as_mut_ptr()]);
+    match isa {
+        // SAFETY: `Isa` says that the processor has it; bounds were checked above.
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx512 => unsafe { x86::gather_avx512(m, point, cout, n, rows) },
+        // SAFETY: as above.
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx2 => unsafe { x86::gather_avx2(m, point, cout, n, rows) },
+        // SAFETY: plain Rust on checked bounds.
+        _ => unsafe { gather_lanes::<Plain>(m, point, cout, n, rows) },
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+mod x86 {
+    use std::arch::x86_64::{__m256, __m512};
+
+    use super::{Kernel, gather_lanes, transform_lanes};
+
+    macro_rules! compile {
+        ($transform:ident, $gather:ident, $lanes:ty, $features:literal) => {
+            #[target_feature(enable = $features)]
+            pub unsafe fn $transform<T: Kernel>(
+                x: [*const T; 4],
+                c: usize,
+                out: *mut T,
+                point: usize,
+                n: usize,
+            ) {
+                // SAFETY: same contract.
+                unsafe { transform_lanes::<$lanes, T>(x, c, out, point, n) }
+            }
+            #[target_feature(enable = $features)]
+            pub unsafe fn $gather(m: *const f32, point: usize, cout: usize, n: usize, rows: [*mut f32; 2]) {
+                // SAFETY: same contract.
+                unsafe { gather_lanes::<$lanes>(m, point, cout, n, rows) }
+            }
+        };
+    }
+    compile!(transform_avx512, gather_avx512, __m512, "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma");
+    compile!(transform_avx2, gather_avx2, __m256, "avx2,fma");
 }
 
 /// `Bᵀ d`.
+///
+/// # Safety
+/// The caller has the instruction set of `L`.
 #[inline(always)]
-fn differences(d: [Lane; 4]) -> [Lane; 4] {
-    [sub(d[0], d[2]), add(d[1], d[2]), sub(d[2], d[1]), sub(d[1], d[3])]
+unsafe fn differences<L: Lanes>(d: [L; 4]) -> [L; 4] {
+    // SAFETY: the caller's contract.
+    unsafe { [d[0].sub(d[2]), d[1].add(d[2]), d[2].sub(d[1]), d[1].sub(d[3])] }
 }
 
-for_each_isa! {
-    /// `out[point][square][c] = Bᵀ d B` for `n` squares, two pixels apart, `lines` the offsets of their
-    /// four rows; `point` values from one point to the next.
-    fn transform<T>(x: &[T], lines: [usize; 4], c: usize, out: &mut [T], point: usize, n: usize) {
-        assert!(c % LANES == 0 && n * c <= point && out.len() >= POINTS * point);
-        let lines = lines.map(|line| x[line..][..(2 * n + 2) * c].as_ptr());
-        for at in (0..n * c).step_by(LANES) {
-            // Pixels of a square are c values apart, squares 2c.
-            let from = at / c * c + at;
-            let columns: [[Lane; 4]; 4] = std::array::from_fn(|column| {
-                let read = |line: *const T| {
-                    // SAFETY: four lines of 2n + 2 pixels were cut above; `from` begins one of the first 2n − 1.
-                    unsafe { line.add(from + column * c).cast::<[T; LANES]>().read() }.map(T::to_f32)
-                };
-                differences(lines.map(read))
-            });
-            let mut to = out[at..].as_mut_ptr();
-            for i in 0..4 {
-                for v in differences(columns.map(|column| column[i])) {
-                    // SAFETY: `at` lies inside a point's n·c values, and there are sixteen points.
-                    unsafe { to.cast::<[T; LANES]>().write(v.map(T::from_f32)) };
-                    to = to.wrapping_add(point);
+/// A row of `Aᵀ m`.
+///
+/// # Safety
+/// The caller has the instruction set of `L`.
+#[inline(always)]
+unsafe fn sums<L: Lanes>(m: [L; 4]) -> [L; 2] {
+    // SAFETY: the caller's contract.
+    unsafe { [m[0].add(m[1]).add(m[2]), m[1].sub(m[2]).sub(m[3])] }
+}
+
+/// `Bᵀ d` of one column of pixels.
+///
+/// # Safety
+/// The lines must be good for a register from `at` on; the caller has the instruction set of `L`.
+#[inline(always)]
+unsafe fn column<L: Lanes, T: Value>(lines: [*const T; 4], at: usize) -> [L; 4] {
+    // SAFETY: the caller's contract.
+    unsafe {
+        differences([
+            T::load(lines[0].add(at)),
+            T::load(lines[1].add(at)),
+            T::load(lines[2].add(at)),
+            T::load(lines[3].add(at)),
+        ])
+    }
+}
+
+/// # Safety
+/// As [`transform`] checks.
+#[inline(always)]
+unsafe fn transform_lanes<L: Lanes, T: Value>(
+    lines: [*const T; 4],
+    c: usize,
+    out: *mut T,
+    point: usize,
+    n: usize,
+) {
+    // SAFETY: the lines hold 2n + 2 pixels of c values, `out` sixteen points of at least n·c.
+    unsafe {
+        for i in (0..c).step_by(L::N) {
+            // A square shares its last two columns with the next.
+            let (mut a, mut b): ([L; 4], [L; 4]) = (column(lines, i), column(lines, c + i));
+            for square in 0..n {
+                let right = (2 * square + 2) * c + i;
+                let (p, q) = (column(lines, right), column(lines, right + c));
+                let to = out.add(square * c + i);
+                for row in 0..4 {
+                    let points = differences([a[row], b[row], p[row], q[row]]);
+                    for (j, v) in points.into_iter().enumerate() {
+                        T::store(v, to.add((4 * row + j) * point));
+                    }
                 }
+                (a, b) = (p, q);
             }
         }
     }
 }
 
-for_each_isa! {
-    /// `Aᵀ m A` for `n` squares, `point` values from one point to the next: two pixels each of the rows
-    /// `top` and `bottom`.
-    fn gather(m: &[f32], point: usize, cout: usize, n: usize, top: &mut [f32], bottom: &mut [f32]) {
-        assert!(cout % LANES == 0 && n * cout <= point && m.len() >= POINTS * point);
-        assert!(top.len() >= 2 * n * cout && bottom.len() >= 2 * n * cout);
-        for at in (0..n * cout).step_by(LANES) {
-            let mut from = m[at..].as_ptr();
-            let half: [[Lane; 2]; 4] = std::array::from_fn(|_| {
-                let m: [Lane; 4] = std::array::from_fn(|_| {
-                    // SAFETY: `at` lies inside a point's n·cout values, and there are sixteen points.
-                    let v = unsafe { from.cast::<Lane>().read() };
-                    from = from.wrapping_add(point);
-                    v
-                });
-                [add(add(m[0], m[1]), m[2]), sub(sub(m[1], m[2]), m[3])]
-            });
-            for j in 0..2 {
-                let m = half.map(|half| half[j]);
-                let to = at / cout * cout + at + j * cout;
-                top[to..][..LANES].copy_from_slice(&add(add(m[0], m[1]), m[2]));
-                bottom[to..][..LANES].copy_from_slice(&sub(sub(m[1], m[2]), m[3]));
+/// `m A` of one row of points.
+///
+/// # Safety
+/// Four points must be good for a register each; the caller has the instruction set of `L`.
+#[inline(always)]
+unsafe fn half<L: Lanes>(m: *const f32, point: usize) -> [L; 2] {
+    // SAFETY: the caller's contract.
+    unsafe { sums([L::load(m), L::load(m.add(point)), L::load(m.add(2 * point)), L::load(m.add(3 * point))]) }
+}
+
+/// # Safety
+/// As [`gather`] checks.
+#[inline(always)]
+unsafe fn gather_lanes<L: Lanes>(m: *const f32, point: usize, cout: usize, n: usize, rows: [*mut f32; 2]) {
+    // SAFETY: `m` holds sixteen points of at least n·cout values, a row 2n pixels.
+    unsafe {
+        for square in 0..n {
+            for i in (0..cout).step_by(L::N) {
+                let from = m.add(square * cout + i);
+                let (a, b): ([L; 2], [L; 2]) = (half(from, point), half(from.add(4 * point), point));
+                let (p, q) = (half(from.add(8 * point), point), half(from.add(12 * point), point));
+                for j in 0..2 {
+                    let [top, bottom] = sums([a[j], b[j], p[j], q[j]]);
+                    let to = (2 * square + j) * cout + i;
+                    top.store(rows[0].add(to));
+                    bottom.store(rows[1].add(to));
+                }
             }
         }
     }

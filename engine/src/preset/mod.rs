@@ -5,9 +5,11 @@
 //! |---|---|
 //! | `config.toml` | [`PresetConfig`]: bridge, sampling and network |
 //! | `model.safetensors` | the weights, named after the network's modules |
+//! | `detail.safetensors` | optional: weights of the perceptual end, see [`Preset::with_detail`] |
 //! | `card.md` | what it was trained on, how, and how well it does |
 
 mod config;
+mod detail;
 mod embedded;
 mod locate;
 
@@ -35,19 +37,24 @@ use crate::{
 pub const CONFIG_FILE: &str = "config.toml";
 /// Name of the weights in a preset's folder.
 pub const WEIGHTS_FILE: &str = "model.safetensors";
+/// Name of the perceptual end's weights in a preset's folder.
+pub const DETAIL_FILE: &str = "detail.safetensors";
 /// Name of the model card in a preset's folder.
 pub const CARD_FILE: &str = "card.md";
 
 /// An opened preset: the configuration, and weights that are read when a network is built.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Preset {
     /// What `config.toml` says.
     pub config: PresetConfig,
-    /// SHA-256 of `model.safetensors`, 64 hexadecimal digits.
+    /// SHA-256 of `model.safetensors`, 64 hexadecimal digits; with a share of detail, `+SHARE*` and that of
+    /// `detail.safetensors` behind it.
     pub hash: String,
     /// The folder; `None` for a preset from memory.
     pub folder: Option<PathBuf>,
     weights: SafetensorsFile,
+    perceptual: Option<SafetensorsFile>,
+    detail: f32,
 }
 
 impl Preset {
@@ -69,23 +76,69 @@ impl Preset {
         let path = folder.join(CONFIG_FILE);
         let config = PresetConfig::parse(&read_text(&path, config::CONFIG_LIMIT)?, &path)?;
         let weights = SafetensorsFile::open(folder.join(WEIGHTS_FILE))?;
-        Self::new(config, weights, Some(folder))
+        let end = folder.join(DETAIL_FILE);
+        let perceptual = end.exists().then(|| SafetensorsFile::open(end)).transpose()?;
+        Self::new(config, weights, perceptual, Some(folder))
     }
 
     /// A preset from memory, e.g. embedded in a program: the text of `config.toml` and the bytes
-    /// of `model.safetensors`.
+    /// of `model.safetensors` and, where there is one, of `detail.safetensors`.
     ///
     /// # Errors
     /// As [`Preset::open`]; the files are called `embedded config.toml` and so on.
-    pub fn from_bytes(config: &str, weights: impl Into<Cow<'static, [u8]>>) -> Result<Self> {
+    pub fn from_bytes<B: Into<Cow<'static, [u8]>>>(
+        config: &str,
+        weights: B,
+        perceptual: Option<B>,
+    ) -> Result<Self> {
         let config = PresetConfig::parse(config, format!("embedded {CONFIG_FILE}"))?;
         let weights = SafetensorsFile::from_bytes(&format!("embedded {WEIGHTS_FILE}"), weights)?;
-        Self::new(config, weights, None)
+        let end = |bytes| SafetensorsFile::from_bytes(&format!("embedded {DETAIL_FILE}"), bytes);
+        Self::new(config, weights, perceptual.map(end).transpose()?, None)
     }
 
-    fn new(config: PresetConfig, weights: SafetensorsFile, folder: Option<PathBuf>) -> Result<Self> {
-        check_shapes(&config.network.tensors()?, &weights)?;
-        Ok(Self { hash: weights.sha256()?, config, folder, weights })
+    fn new(
+        config: PresetConfig,
+        weights: SafetensorsFile,
+        perceptual: Option<SafetensorsFile>,
+        folder: Option<PathBuf>,
+    ) -> Result<Self> {
+        for file in std::iter::once(&weights).chain(&perceptual) {
+            check_shapes(&config.network.tensors()?, file)?;
+        }
+        Ok(Self { hash: weights.sha256()?, config, folder, weights, perceptual, detail: 0.0 })
+    }
+
+    /// Whether the preset has a perceptual end.
+    pub fn has_detail(&self) -> bool {
+        self.perceptual.is_some()
+    }
+
+    /// The share of the perceptual end, 0 as opened.
+    pub fn detail(&self) -> f32 {
+        self.detail
+    }
+
+    /// The network between the faithful end, `detail` 0, which means to be right on average, and the perceptual
+    /// end, 1, which means to look like an undamaged picture. Weights in between cost nothing more.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] for a value outside 0 to 1, and for any but 0 if the preset has no perceptual end.
+    pub fn with_detail(mut self, detail: f32) -> Result<Self> {
+        if !(0.0..=1.0).contains(&detail) {
+            return Err(Error::setting("detail", detail, "0 to 1"));
+        }
+        let faithful = self.weights.sha256()?;
+        self.hash = match &self.perceptual {
+            _ if detail == 0.0 => faithful,
+            Some(end) => format!("{faithful}+{detail}*{}", end.sha256()?),
+            None => {
+                let limit = format!("0: {} has no {DETAIL_FILE}", self.config.name);
+                return Err(Error::setting("detail", detail, limit));
+            }
+        };
+        self.detail = detail;
+        Ok(self)
     }
 
     /// Builds the network on `device`; weights are read, checked and placed one by one.
@@ -94,10 +147,16 @@ impl Preset {
     /// [`Error::File`] for weights that are not finite or do not fit, [`Error::Tensor`] if the
     /// device fails.
     pub fn build(&self, device: &Device, precision: Precision) -> Result<Box<dyn Network>> {
-        self.config.network.build(&self.weights, device, precision)
+        match &self.perceptual {
+            Some(to) if self.detail > 0.0 => {
+                let between = detail::Between { from: &self.weights, to, share: self.detail };
+                self.config.network.build(&between, device, precision)
+            }
+            _ => self.config.network.build(&self.weights, device, precision),
+        }
     }
 
-    /// The weights, e.g. to list or to train them further.
+    /// The weights of the faithful end, e.g. to list or to train them further.
     pub fn weights(&self) -> &SafetensorsFile {
         &self.weights
     }

@@ -28,7 +28,7 @@
 //! #     let weights = RandomWeights::new(&config.network, 1)?;
 //! #     let read = |(name, _): (String, _)| Ok((name.clone(), weights.read(&name)?));
 //! #     let tensors = weights.shapes().into_iter().map(read).collect::<i2sb::Result<Vec<_>>>()?;
-//! #     Preset::from_bytes(toml, safetensors::serialize(tensors, None).unwrap())
+//! #     Preset::from_bytes(toml, safetensors::serialize(tensors, None).unwrap(), None)
 //! # }
 //! # struct Program;
 //! # impl Program { fn open(name: &str) -> i2sb::Result<Preset> { open(name) } }
@@ -51,6 +51,7 @@
 //! # }
 //! ```
 
+mod exact;
 mod options;
 mod sample;
 mod tiled;
@@ -61,9 +62,11 @@ use candle_core::{Device, Tensor};
 
 pub use options::RestoreOptions;
 
+use self::exact::Exact;
 use crate::{
     Cancel, Error, Result,
     net::Network,
+    ops::Precision,
     preset::{BridgeConfig, Preset, PresetConfig},
     sampler::{self, Sampler},
     schedule::{Schedule, ScheduleConfig},
@@ -87,6 +90,7 @@ struct Model {
     config: PresetConfig,
     hash: String,
     device: Device,
+    exact: Exact,
 }
 
 /// What belongs to one picture.
@@ -109,7 +113,14 @@ impl Restorer {
     pub fn new(preset: &Preset, options: RestoreOptions) -> Result<Self> {
         let device = options.device.open()?;
         let network = preset.build(&device, options.precision)?;
-        Self::assemble(network, device, preset.config.clone(), preset.hash.clone(), options)
+        let exact = match options.precision {
+            Precision::F32 => Exact::default(),
+            _ => {
+                let (preset, device) = (preset.clone(), device.clone());
+                Exact::new(Box::new(move || preset.build(&device, Precision::F32)))
+            }
+        };
+        Self::assemble(network, device, preset.config.clone(), preset.hash.clone(), options, exact)
     }
 
     /// A restorer around a network that was built elsewhere, on `device`. Of `config`, all but its
@@ -123,7 +134,7 @@ impl Restorer {
         config: PresetConfig,
         options: RestoreOptions,
     ) -> Result<Self> {
-        Self::assemble(network, device, config, String::new(), options)
+        Self::assemble(network, device, config, String::new(), options, Exact::default())
     }
 
     fn assemble(
@@ -132,10 +143,11 @@ impl Restorer {
         config: PresetConfig,
         hash: String,
         options: RestoreOptions,
+        exact: Exact,
     ) -> Result<Self> {
         let BridgeConfig { interval, beta_max, t0, t_end, .. } = config.bridge;
         let schedule = Schedule::new(ScheduleConfig { interval, beta_max, t0, t_end })?;
-        let model = Arc::new(Model { network, schedule, config, hash, device });
+        let model = Arc::new(Model { network, schedule, config, hash, device, exact });
         Self::around(model, options)
     }
 
@@ -223,6 +235,12 @@ impl Restorer {
         format!("{name}, {steps}, {}, {precision}", self.device())
     }
 
+    /// Pictures so far, of this restorer and its clones, that went beyond the range of its precision and were
+    /// computed again in f32.
+    pub fn recomputed(&self) -> u64 {
+        self.model.exact.used()
+    }
+
     /// How far, in pixels, a pixel of the result looks, all steps together; `None`: everywhere.
     pub fn halo(&self) -> Option<usize> {
         let stride = self.model.network.stride().max(1);
@@ -246,7 +264,9 @@ impl Restorer {
     ///
     /// # Errors
     /// [`Error::Shape`] if `rgb` or the mask is not of this size or empty, [`Error::Cancelled`] within
-    /// one block of the network once `cancel` is set, [`Error::Tensor`] if the device fails.
+    /// one block of the network once `cancel` is set, [`Error::Tensor`] if the device fails,
+    /// [`Error::NotFinite`] if the result goes beyond the range of a precision other than f32 and there are no
+    /// weights to compute it again with ([`Restorer::from_network`]).
     pub fn restore(
         &self,
         rgb: &[f32],
@@ -282,8 +302,10 @@ impl Restorer {
         }
         let run = || -> Result<Vec<f32>> {
             let input = input()?;
-            let restored = self.sample(&input, window, request, cancel)?;
-            let mut restored = values(&restored)?;
+            let sample =
+                |network: &dyn Network| values(&self.sample(network, &input, window, request, cancel)?);
+            let restored = sample(&*self.model.network)?;
+            let mut restored = self.model.exact.unless_finite(self.options.precision, restored, sample)?;
             if self.options.strength < 1.0 {
                 let input = values(&window.cut(&input)?)?;
                 let strength = self.options.strength;
@@ -298,7 +320,8 @@ impl Restorer {
     pub fn install<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
         match &self.pool {
             Some(pool) => pool.install(work),
-            None => work(),
+            // On one of the threads, so that what it hands out to the others costs no change of threads.
+            None => rayon::scope(|_| work()),
         }
     }
 }

@@ -9,6 +9,7 @@ use super::{Request, Restorer, tiled::TiledNetwork};
 use crate::{
     Cancel, Result,
     denoiser::BridgeDenoiser,
+    net::Network,
     sampler::{Run, SeededNoise},
     tile::{CUT, Plan, Window, pad_edges},
 };
@@ -17,17 +18,18 @@ use crate::{
 const CUDA_TILE: usize = 2048;
 
 impl Restorer {
-    /// Runs the sampler on as much of `input`, `(1, 3, H, W)` on the CPU, as `window` depends on, and
+    /// Runs the sampler with `network`, the model's or the same in f32, on as much of `input`, `(1, 3, H, W)` on the CPU, as `window` depends on, and
     /// returns the window of the result, `(1, 3, rows, cols)`.
     pub(super) fn sample(
         &self,
+        network: &dyn Network,
         input: &Tensor,
         window: &Window,
         request: &Request,
         cancel: &Cancel,
     ) -> Result<Tensor> {
         let model = &*self.model;
-        let stride = model.network.stride().max(1);
+        let stride = network.stride().max(1);
         let (_, _, height, width) = input.dims4()?;
         let (padded_height, padded_width) = (height.next_multiple_of(stride), width.next_multiple_of(stride));
         let region = match self.halo() {
@@ -42,7 +44,7 @@ impl Restorer {
         let mask = |mask| padded(&Tensor::from_slice(mask, (1, 1, height, width), &Device::Cpu)?);
         let mask = request.mask.map(mask).transpose()?;
 
-        let halo = model.network.halo();
+        let halo = network.halo();
         let tile = match self.options.tile {
             0 if model.device.is_cuda() => CUDA_TILE,
             tile => tile,
@@ -57,7 +59,7 @@ impl Restorer {
         };
         let bridge = &model.config.bridge;
         let denoiser = BridgeDenoiser {
-            network: &TiledNetwork { network: &*model.network, plan, tick: &tick },
+            network: &TiledNetwork { network, plan, tick: &tick },
             schedule: &model.schedule,
             clip: bridge.clip_denoise,
             cond: bridge.cond_x1.then(|| x1.clone()),

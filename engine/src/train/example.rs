@@ -4,8 +4,10 @@
 use super::recipe::{Loss, TrainConfig};
 use crate::{net::bridge::Example, noise::Stream, preset::BridgeConfig, schedule::Schedule};
 
-/// Mean square of `x1 − x0`, range [-1, 1], below which [`Loss::Relative`] asks for no more care: a PSNR of 48 dB.
-const NEAR: f32 = 6.3e-5;
+/// Mean square of `x1 − x0`, range [-1, 1], at a PSNR of `db`.
+fn mean_square(db: f32) -> f32 {
+    4.0 * 10f32.powf(-db / 10.0)
+}
 
 /// Draws a step and makes the example at it.
 ///
@@ -44,11 +46,11 @@ pub fn example(
         Loss::Plain => 1.0,
         Loss::Relative => {
             let square = target.iter().map(|v| f64::from(*v).powi(2)).sum::<f64>() / target.len() as f64;
-            1.0 / (square as f32 + NEAR / (std * std))
+            1.0 / (square as f32 + mean_square(config.near) / (std * std))
         }
     };
     if bridge.cond_x1 {
         xt.extend_from_slice(cond);
     }
-    Example { xt, target, noise_level: schedule.noise_levels[n], weight }
+    Example { xt, target, noise_level: schedule.noise_levels[n], std, weight }
 }

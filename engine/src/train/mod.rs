@@ -13,6 +13,7 @@ pub mod held_out_list;
 pub mod manifest;
 pub mod optim;
 mod patterns;
+pub mod perceptual;
 pub mod plot;
 pub mod prefetch;
 pub mod recipe;
@@ -27,13 +28,14 @@ use candle_core::Device;
 use rayon::prelude::*;
 
 use self::{
-    crop::Samples, optim::AdamWConfig, prefetch::Prefetch, recipe::Recipe, sources::Sources, state::State,
+    crop::Samples, optim::AdamWConfig, perceptual::Perceptual, prefetch::Prefetch, recipe::Recipe,
+    sources::Sources, state::State,
 };
 use crate::{
     Cancel, Error, Result, degrade,
     net::{
         NetworkConfig,
-        bridge::{Example, Layout, Learner},
+        bridge::{Example, Layout, Learner, OutputLoss},
     },
     noise::Stream,
     ops::Precision,
@@ -52,6 +54,7 @@ const NORM_SHARE: f64 = 0.02;
 pub struct Trainer {
     recipe: Recipe,
     learner: Learner,
+    perceptual: Option<Perceptual>,
     schedule: Schedule,
     samples: Arc<Samples>,
     grad: Vec<f32>,
@@ -112,10 +115,13 @@ impl Trainer {
                 layout.gather(preset.weights())?
             }
         };
+        let share = recipe.train.perceptual;
+        let perceptual = (share > 0.0).then(|| Perceptual::new(share, (width, height))).transpose()?;
         let state = State::new(params, adam, recipe.train.ema_decay);
         Ok(Self {
             grad: vec![0.0; layout.len()],
             learner: Learner::new(layout, device, precision)?,
+            perceptual,
             schedule,
             samples: Arc::new(samples),
             recipe,
@@ -169,11 +175,14 @@ impl Trainer {
         let t = &self.recipe.train;
         self.grad.fill(0.0);
         let mut loss = 0.0;
+        let perceive =
+            self.perceptual.as_ref().map(|p| |e: &Example, net: &[f32], d: &mut [f32]| p.loss(e, net, d));
         for part in examples.chunks(examples.len().div_ceil(t.accumulate)) {
             let part_loss = self.learner.loss_and_grad(
                 &self.state.params,
                 part,
                 (t.crop.height, t.crop.width),
+                perceive.as_ref().map(|f| f as OutputLoss),
                 &mut self.grad,
             )?;
             loss += part_loss / t.accumulate as f64;

@@ -47,6 +47,10 @@ pub struct TrainConfig {
     pub every: u64,
     /// What is made small.
     pub loss: Loss,
+    /// PSNR of a degraded crop, in dB, from which on [`Loss::Relative`] asks for no more care, 20 to 80.
+    pub near: f32,
+    /// Weight of LPIPS, relative to that of the degraded crop, beside the squared error: 0, the most faithful, to 10.
+    pub perceptual: f32,
     /// Preset whose weights the run starts from; nothing: weights as [`crate::net::bridge::Layout::init`] draws them.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub init: Option<String>,
@@ -76,6 +80,8 @@ impl Default for TrainConfig {
             seed: 1,
             every: 1000,
             loss: Loss::Plain,
+            near: 48.0,
+            perceptual: 0.0,
             init: None,
             eval: vec!["jpeg:10".into(), "jpeg:20".into(), "jpeg:40".into()],
             eval_pairs: vec![],
@@ -140,6 +146,15 @@ impl Recipe {
         }
         let sum = shares.sum::<f32>() + t.crop.synthetic;
         is(sum <= 1.0, "train.pairs.share", &sum, "at most 1, all shares and train.crop.synthetic together")?;
+        is((20.0..=80.0).contains(&t.near), "train.near", &t.near, "20 to 80")?;
+        is((0.0..=10.0).contains(&t.perceptual), "train.perceptual", &t.perceptual, "0 to 10")?;
+        let sides = t.perceptual == 0.0 || t.crop.width.min(t.crop.height) >= 32;
+        is(
+            sides,
+            "train.crop",
+            &format!("{}×{}", t.crop.width, t.crop.height),
+            "32×32 or more with train.perceptual",
+        )?;
         is(t.every >= 1, "train.every", &t.every, "at least 1")
     }
 

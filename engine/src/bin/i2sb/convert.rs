@@ -121,8 +121,8 @@ pub fn run(args: Args, cancel: &Cancel) -> anyhow::Result<()> {
 
 /// What INPUT turned out to be.
 enum Input {
-    Preset(Preset),
-    Torch(TorchCheckpoint),
+    Preset(Box<Preset>),
+    Torch(Box<TorchCheckpoint>),
     Safetensors(SafetensorsFile),
 }
 
@@ -130,10 +130,10 @@ impl Input {
     fn open(args: &Args) -> anyhow::Result<Self> {
         let path = &args.input;
         if !path.is_file() {
-            return Ok(Self::Preset(Preset::open(path)?));
+            return Ok(Self::Preset(Box::new(Preset::open(path)?)));
         }
         if is_archive(path)? {
-            return Ok(Self::Torch(TorchCheckpoint::open(path)?));
+            return Ok(Self::Torch(Box::new(TorchCheckpoint::open(path)?)));
         }
         SafetensorsFile::open(path).map(Self::Safetensors).context("neither a torch archive nor safetensors")
     }

@@ -9,6 +9,9 @@ pub struct ModelArgs {
     /// Name of a preset (jpeg-small), or path of its folder; without it, the network inside this program
     #[arg(long, value_name = "NAME|PATH")]
     pub model: Option<String>,
+    /// From 0, the most faithful picture, to 1, the one that looks least damaged; for models with both ends
+    #[arg(long, value_name = "0..1", default_value_t = 0.0)]
+    pub detail: f32,
 }
 
 /// How it runs.
@@ -40,10 +43,11 @@ pub struct EngineArgs {
 impl ModelArgs {
     /// Opens the preset, or the one inside the program.
     pub fn open(&self) -> i2sb::Result<Preset> {
-        match &self.model {
-            Some(model) => Preset::open(model),
-            None => Preset::default_embedded(),
-        }
+        let preset = match &self.model {
+            Some(model) => Preset::open(model)?,
+            None => Preset::default_embedded()?,
+        };
+        preset.with_detail(self.detail)
     }
 }
 

@@ -20,7 +20,11 @@ mod verify;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use i2sb::{Cancel, Error};
+use i2sb::{Cancel, Error, memory::KeepsLarge};
+
+/// A frame's tensors lie where those of the one before lay.
+#[global_allocator]
+static MEMORY: KeepsLarge = KeepsLarge;
 
 /// Restores pictures with Image-to-Image Schrödinger Bridges, and trains the networks that do it.
 #[derive(Debug, Parser)]

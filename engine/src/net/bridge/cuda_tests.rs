@@ -100,13 +100,14 @@ fn gradients_agree_with_the_cpu() {
         xt: draw(3 * 16 * 16, 10 + i),
         target: draw(3 * 16 * 16, 20 + i),
         noise_level: 0.1 + 333.0 * i as f32,
+        std: 1.0,
         weight: 1.0 + i as f32,
     };
     let batch: Vec<_> = (0..2).map(example).collect();
     let grads = |device: &Device, precision| {
         let mut grad = vec![0.0; layout.len()];
         let mut learner = Learner::new(layout.clone(), device, precision).unwrap();
-        let loss = learner.loss_and_grad(&p, &batch, (16, 16), &mut grad).unwrap();
+        let loss = learner.loss_and_grad(&p, &batch, (16, 16), None, &mut grad).unwrap();
         (loss, grad)
     };
     let (loss, want) = grads(&Device::Cpu, Precision::F32);

@@ -4,6 +4,7 @@
 use super::{
     layout::{Layout, Step},
     packed::{PackedConv, grad_len, unpack_grad},
+    squares,
     time::{self, Time},
 };
 use crate::ops::{
@@ -318,25 +319,8 @@ pub(super) fn unshuffle<T: Value>(
     map: &mut Map<T>,
 ) {
     map.reset(h / u, w / u, channels.next_multiple_of(16));
+    let c = map.c;
     for y in 0..h / u {
-        let c = map.c;
-        unshuffle_row(x, (h, w), u, channels, y, map.row_mut(y).chunks_exact_mut(c));
-    }
-}
-
-/// Row y of what [`unshuffle`] makes.
-pub(super) fn unshuffle_row<'a, T: Value>(
-    x: &[f32],
-    (h, w): (usize, usize),
-    u: usize,
-    channels: usize,
-    y: usize,
-    row: impl Iterator<Item = &'a mut [T]>,
-) {
-    for (ox, pixel) in row.take(w / u).enumerate() {
-        for (k, to) in pixel.iter_mut().enumerate().take(channels) {
-            let (plane, dy, dx) = (k / (u * u), k / u % u, k % u);
-            *to = T::from_f32(x[(plane * h + y * u + dy) * w + ox * u + dx]);
-        }
+        squares::unshuffle(x, (h, w), u, channels, y, (map.row_mut(y), c));
     }
 }

@@ -14,6 +14,7 @@ mod learn;
 mod packed;
 mod reference;
 mod run;
+mod squares;
 #[cfg(feature = "cudnn")]
 mod tape;
 mod time;
@@ -27,11 +28,12 @@ use half::bf16;
 pub use self::{
     config::BridgeNetConfig,
     layout::{Entry, Layout},
-    train::{Example, Learner},
+    train::{Example, Learner, OutputLoss},
 };
 use super::{Network, params::TensorSource};
 use crate::{
     Cancel, Error, Result,
+    combine::with_slices,
     ops::{Cpu, Precision},
 };
 
@@ -132,15 +134,16 @@ impl Network for BridgeNet {
             }
             BackEnd::CpuF32(_) | BackEnd::CpuBf16(_) => {}
         }
-        let values = x.flatten_all()?.to_vec1::<f32>()?;
-        let mut out = Vec::with_capacity(b * 3 * h * w);
-        for (x, level) in values.chunks_exact(c * h * w).zip(noise_level) {
-            out.extend(match &self.back_end {
-                BackEnd::CpuF32(r) => r.forward(x, (h, w), *level, cancel)?,
-                BackEnd::CpuBf16(r) => r.forward(x, (h, w), *level, cancel)?,
+        let x = x.contiguous()?;
+        let mut out = vec![0.0; b * 3 * h * w];
+        with_slices(std::slice::from_ref(&x), |slices| {
+            let pictures = slices[0].chunks_exact(c * h * w).zip(out.chunks_exact_mut(3 * h * w));
+            pictures.zip(noise_level).try_for_each(|((x, out), level)| match &self.back_end {
+                BackEnd::CpuF32(r) => r.forward(x, out, (h, w), *level, cancel),
+                BackEnd::CpuBf16(r) => r.forward(x, out, (h, w), *level, cancel),
                 _ => unreachable!("returned above"),
-            });
-        }
+            })
+        })?;
         Ok(Tensor::from_vec(out, (b, 3, h, w), x.device())?)
     }
 

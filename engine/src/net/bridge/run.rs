@@ -13,9 +13,8 @@ use rayon::prelude::*;
 use super::{
     flow::{Flow, Op, Stage},
     layout::Layout,
-    learn::unshuffle_row,
     packed::{self, PackedConv},
-    time,
+    squares, time,
 };
 use crate::{
     Cancel, Result,
@@ -31,8 +30,13 @@ use crate::{
 
 /// Noise levels whose folded weights are kept.
 const LEVELS: usize = 16;
-/// Pixels of the unshuffled picture that a band has for each thread: enough work to be worth handing out.
+/// Fewest pixels of the unshuffled picture that a band has for each thread.
 const BAND_PIXELS: usize = 2048;
+/// Multiply-accumulates that a 3×3 convolution of the first width has in a band for each thread: enough to be worth
+/// handing out, where channels are few.
+const BAND_WORK: usize = 30_000_000;
+/// Most pixels that a band has for the sake of [`BAND_WORK`]: its maps take memory.
+const BAND_MOST: usize = 1 << 16;
 
 /// First convolutions of all blocks with one noise level's scale and shift worked in.
 struct Folded<T: Kernel> {
@@ -127,16 +131,16 @@ impl<T: Kernel> Runner<T> {
         folded
     }
 
-    /// `x`: channels first, `h`×`w`, multiples of the stride. Returns 3×h×w, channels first.
+    /// `x`: channels first, `h`×`w`, multiples of the stride; `out`: 3×h×w, channels first.
     pub fn forward(
         &self,
         x: &[f32],
+        out: &mut [f32],
         (h, w): (usize, usize),
         noise_level: f32,
         cancel: &Cancel,
-    ) -> Result<Vec<f32>> {
+    ) -> Result<()> {
         let folded = self.fold(noise_level);
-        let mut out = vec![0.0; 3 * h * w];
         let u = self.layout.config.unshuffle;
         let (rows, columns) = (h / u, w / u);
         let band = self.band(columns);
@@ -157,7 +161,7 @@ impl<T: Kernel> Runner<T> {
                 map.rounded.reset_lines(h, w, c, lines);
             }
         }
-        let mut pictures = Pictures { x, out: &mut out, h, w };
+        let mut pictures = Pictures { x, out, h, w };
         while b.done.last().is_some_and(|done| *done < rows) {
             cancel.check()?;
             for stage in &self.flow.stages {
@@ -168,14 +172,16 @@ impl<T: Kernel> Runner<T> {
                 }
             }
         }
-        Ok(out)
+        Ok(())
     }
 
     /// Rows of the unshuffled picture that come in at a time: a pair for each thread on every level.
     fn band(&self, columns: usize) -> usize {
         let threads = rayon::current_num_threads();
         let deepest = 1 << (self.layout.config.widths.len() - 1);
-        let pixels = (BAND_PIXELS * threads).div_ceil(columns);
+        let width = self.layout.config.widths[0];
+        let worth = (BAND_WORK / (9 * width * width) * threads).min(BAND_MOST);
+        let pixels = (BAND_PIXELS * threads).max(worth).div_ceil(columns);
         pixels.max(threads * deepest).next_multiple_of(2 * deepest)
     }
 
@@ -196,7 +202,8 @@ impl<T: Kernel> Runner<T> {
                 let (x, first, c) = (pictures.x, rows.start, to.rounded.c);
                 let (size, channels) = ((pictures.h, pictures.w), self.layout.config.stem());
                 to.rounded.lines_mut(rows, 1).enumerate().for_each(|(i, line)| {
-                    unshuffle_row(x, size, u, channels, first + i, line[c..].chunks_exact_mut(c));
+                    let pixels = &mut line[c..][..size.1 / u * c];
+                    squares::unshuffle(x, size, u, channels, first + i, (pixels, c));
                 });
             }
             Op::Conv(c) => {
@@ -304,10 +311,7 @@ fn shuffle(map: &Map<f32>, rows: Range<usize>, u: usize, pictures: &mut Pictures
         let out = &mut out[rows.start * u * w..][..n * w];
         out.par_chunks_mut(w).enumerate().with_min_len(16).for_each(|(y, out)| {
             let k = (plane * u + y % u) * u;
-            let pixels = map.row(rows.start + y / u).chunks_exact(map.c);
-            for (pixel, out) in pixels.zip(out.chunks_exact_mut(u)) {
-                out.copy_from_slice(&pixel[k..k + u]);
-            }
+            squares::shuffle(map.row(rows.start + y / u), map.c, k, u, out);
         });
     }
 }

@@ -8,7 +8,7 @@ use candle_core::{D, DType, Device, Tensor, Var};
 
 use super::{
     layout::{Conv, Kind, Layout, Linear, Step},
-    train::Example,
+    train::{Example, OutputLoss, beside},
 };
 use crate::{
     Result,
@@ -42,6 +42,7 @@ impl Tape {
         params: &[f32],
         batch: &[Example],
         (h, w): (usize, usize),
+        further: Option<OutputLoss>,
         grad: &mut [f32],
     ) -> Result<f64> {
         let n = batch.len();
@@ -57,7 +58,8 @@ impl Tape {
         let weights = upload(batch.iter().map(|e| e.weight).collect(), &[n, 1, 1, 1])?;
         let levels: Vec<f32> = batch.iter().map(|e| e.noise_level).collect();
         let out = Forward { tape: self, layout, vars: &vars }.network(&xt, &levels)?;
-        let loss = (out - target)?.sqr()?.broadcast_mul(&weights)?.mean_all()?;
+        let squares = (&out - target)?.sqr()?.broadcast_mul(&weights)?.mean_all()?;
+        let (loss, value) = beside(squares, further, batch, &out)?;
         let grads = loss.backward()?;
         for e in layout.entries() {
             if let Some(g) = grads.get(&vars[&e.offset]) {
@@ -65,7 +67,7 @@ impl Tape {
                 grad[e.offset..][..e.len()].iter_mut().zip(g).for_each(|(t, g)| *t += g);
             }
         }
-        Ok(f64::from(loss.to_scalar::<f32>()?))
+        Ok(value)
     }
 }
 

@@ -33,6 +33,7 @@ fn batch(n: usize, h: usize, w: usize) -> Vec<Example> {
             xt: picture(3 * h * w, 10 + i),
             target: picture(3 * h * w, 20 + i),
             noise_level: 0.1 + 333.0 * i as f32,
+            std: 1.0,
             weight: 1.0 + i as f32,
         })
         .collect()
@@ -81,6 +82,37 @@ fn kernels_agree_with_candle() {
     }
 }
 
+/// A processor that is slow with denormals meets none: pictures and weights that are tiny are as good as zero,
+/// and so is what comes of them.
+#[test]
+fn what_is_tiny_counts_as_zero() {
+    let layout = Layout::new(&config()).unwrap();
+    let (h, w) = (16, 24);
+    let mut p = params(&layout, 9);
+    // Nothing but the picture itself makes a number: all that is added is zero.
+    for e in layout.entries().iter().filter(|e| e.shape.len() < 4) {
+        p[e.offset..][..e.len()].fill(0.0);
+    }
+    let picture = picture(3 * h * w, 1);
+    let times = |factor: f32| picture.iter().map(|v| v * factor).collect::<Vec<_>>();
+    let network = net(&p, &Device::Cpu, Precision::F32);
+    assert!(run(&network, &picture, h, w, 10.0).iter().any(|v| v.abs() > 1e-3));
+    assert!(run(&network, &times(1e-39), h, w, 10.0).iter().all(|v| v.to_bits() << 1 == 0));
+    // Maps on the way that would be denormal: each of two convolutions makes the numbers smaller.
+    let weights = |factor: f32| {
+        let mut p = p.clone();
+        for e in layout.entries().iter().filter(|e| e.shape.len() == 4) {
+            p[e.offset..][..e.len()].iter_mut().for_each(|v| *v *= factor);
+        }
+        p
+    };
+    for (weight, brightness) in [(1e-39, 1.0), (1e-7, 1e-7)] {
+        let network = net(&weights(weight), &Device::Cpu, Precision::F32);
+        let out = run(&network, &times(brightness), h, w, 10.0);
+        assert!(out.iter().all(|v| v.to_bits() << 1 == 0), "weights times {weight:e}");
+    }
+}
+
 #[test]
 fn gradients_agree_with_candles_tape() {
     let layout = Layout::new(&config()).unwrap();
@@ -95,7 +127,8 @@ fn gradients_agree_with_candles_tape() {
         let mut learner = Learner::new(layout.clone(), &Device::Cpu, precision).unwrap();
         for _ in 0..2 {
             let mut got = vec![0.0; layout.len()];
-            let loss = learner.loss_and_grad(&p, &examples, (16, 24), &mut got).unwrap();
+            let loss =
+                learner.loss_and_grad(&p, &examples, (16, 24), Some(&fourth_powers), &mut got).unwrap();
             let limit = if precision == Precision::F32 { 1e-4 } else { 0.05 };
             assert!((loss - slow).abs() < limit * slow, "{precision:?}: loss {loss}, candle {slow}");
             for e in layout.entries() {
@@ -109,7 +142,14 @@ fn gradients_agree_with_candles_tape() {
 }
 
 fn tape(layout: &Layout, p: &[f32], examples: &[Example], grad: &mut [f32]) -> f64 {
-    train::tape(layout, &Device::Cpu, p, examples, (16, 24), grad).unwrap()
+    train::tape(layout, &Device::Cpu, p, examples, (16, 24), Some(&fourth_powers), grad).unwrap()
+}
+
+/// A loss beside the squares that depends on the example and on every element.
+fn fourth_powers(e: &Example, out: &[f32], d_out: &mut [f32]) -> crate::Result<f64> {
+    let share = e.weight / out.len() as f32;
+    d_out.iter_mut().zip(out).for_each(|(d, v)| *d += 4.0 * share * v * v * v);
+    Ok(out.iter().map(|v| f64::from(share * v * v * v * v)).sum())
 }
 
 #[test]
@@ -119,7 +159,7 @@ fn gradients_agree_with_differences() {
     let examples = batch(2, 8, 8);
     let mut learner = Learner::new(layout.clone(), &Device::Cpu, Precision::F32).unwrap();
     let mut grad = vec![0.0; layout.len()];
-    learner.loss_and_grad(&p, &examples, (8, 8), &mut grad).unwrap();
+    learner.loss_and_grad(&p, &examples, (8, 8), Some(&fourth_powers), &mut grad).unwrap();
     let mut draw = Stream::new(9, 9);
     for e in layout.entries() {
         // A random direction through one tensor: the slope along it is the gradient's product with it.
@@ -131,7 +171,8 @@ fn gradients_agree_with_differences() {
             for (m, d) in moved[e.offset..][..e.len()].iter_mut().zip(&direction) {
                 *m += sign * h * d;
             }
-            learner.loss_and_grad(&moved, &examples, (8, 8), &mut vec![0.0; layout.len()]).unwrap()
+            let mut unused = vec![0.0; layout.len()];
+            learner.loss_and_grad(&moved, &examples, (8, 8), Some(&fourth_powers), &mut unused).unwrap()
         };
         let slope = (loss(1.0) - loss(-1.0)) / (2.0 * f64::from(h));
         let want: f64 = grad[e.offset..][..e.len()]
@@ -157,7 +198,7 @@ fn threads_do_not_change_a_bit() {
                 let out = run(&net(&p, &Device::Cpu, Precision::F32), &x, 72, 56, 5.0);
                 let mut grad = vec![0.0; layout.len()];
                 let mut learner = Learner::new(layout.clone(), &Device::Cpu, Precision::F32).unwrap();
-                learner.loss_and_grad(&p, &examples, (16, 16), &mut grad).unwrap();
+                learner.loss_and_grad(&p, &examples, (16, 16), None, &mut grad).unwrap();
                 (out, grad)
             })
         })

@@ -25,9 +25,15 @@ pub struct Example {
     pub target: Vec<f32>,
     /// The noise level of step n.
     pub noise_level: f32,
+    /// σ_n: the network's estimate of x0 is `x_n − σ_n·net`.
+    pub std: f32,
     /// Weight of this example's squared error.
     pub weight: f32,
 }
+
+/// A loss beside the squares: of an example and the network's output for it, `(3, h, w)`. Its gradient by the
+/// output is added to the last argument.
+pub type OutputLoss<'a> = &'a (dyn Fn(&Example, &[f32], &mut [f32]) -> Result<f64> + Sync);
 
 /// Computes losses and gradients for one network.
 pub struct Learner {
@@ -77,15 +83,17 @@ impl Learner {
         &self.layout
     }
 
-    /// Mean over all elements of `weight·(net − target)²` (SPEC section 4); its gradient is added to `grad`.
+    /// Mean over all elements of `weight·(net − target)²` (SPEC section 4), plus the mean over the examples of
+    /// `further`; its gradient is added to `grad`.
     ///
     /// # Errors
-    /// [`Error::Shape`] if an example does not have `h`×`w` pixels.
+    /// [`Error::Shape`] if an example does not have `h`×`w` pixels; what `further` returns.
     pub fn loss_and_grad(
         &mut self,
         params: &[f32],
         batch: &[Example],
         (h, w): (usize, usize),
+        further: Option<OutputLoss>,
         grad: &mut [f32],
     ) -> Result<f64> {
         let (channels, stride) = (self.layout.config.in_channels, self.layout.config.stride());
@@ -100,11 +108,11 @@ impl Learner {
             }
         }
         match &mut self.back_end {
-            BackEnd::CpuF32(workers) => Ok(native(&self.layout, workers, params, batch, (h, w), grad)),
-            BackEnd::CpuBf16(workers) => Ok(native(&self.layout, workers, params, batch, (h, w), grad)),
-            BackEnd::Candle(device) => tape(&self.layout, device, params, batch, (h, w), grad),
+            BackEnd::CpuF32(workers) => native(&self.layout, workers, params, batch, (h, w), further, grad),
+            BackEnd::CpuBf16(workers) => native(&self.layout, workers, params, batch, (h, w), further, grad),
+            BackEnd::Candle(device) => tape(&self.layout, device, params, batch, (h, w), further, grad),
             #[cfg(feature = "cudnn")]
-            BackEnd::Cuda(tape) => tape.loss_and_grad(&self.layout, params, batch, (h, w), grad),
+            BackEnd::Cuda(tape) => tape.loss_and_grad(&self.layout, params, batch, (h, w), further, grad),
         }
     }
 }
@@ -119,58 +127,89 @@ fn native<T: Kernel>(
     params: &[f32],
     batch: &[Example],
     (h, w): (usize, usize),
+    further: Option<OutputLoss>,
     grad: &mut [f32],
-) -> f64 {
+) -> Result<f64> {
     let convs = packed::pack::<T>(layout, params, true);
-    let scale = 1.0 / (batch.len() * 3 * h * w) as f32;
+    let (u, count) = (layout.config.unshuffle, batch.len() as f32);
     let share = batch.len().div_ceil(workers.len());
-    let losses: Vec<f64> = workers
+    let losses: Result<Vec<f64>> = workers
         .par_iter_mut()
         .zip(batch.par_chunks(share))
         .map(|(worker, examples)| {
             let mut loss = 0.0;
             for e in examples {
                 let (mut out, time) = worker.forward(layout, params, &convs, &e.xt, (h, w), e.noise_level);
-                loss += residual(&mut out, &e.target, (h, w), layout.config.unshuffle, e.weight, scale);
+                let net = shuffled(&out, (h, w), u);
+                let (of_example, mut d_net) = squares(&net, e);
+                loss += of_example;
+                if let Some(further) = further {
+                    loss += further(e, &net, &mut d_net)?;
+                }
+                d_net.iter_mut().for_each(|d| *d /= count);
+                unshuffle_into(&d_net, (h, w), u, &mut out);
                 worker.backward(layout, params, &convs, out, &time);
             }
-            loss
+            Ok(loss)
         })
         .collect();
+    let losses = losses?;
     let (first, others) = workers.split_first_mut().expect("there are always workers");
     others.iter_mut().for_each(|other| first.absorb(other));
     first.drain_into(layout, grad);
-    losses.iter().sum::<f64>() * f64::from(scale)
+    Ok(losses.iter().sum::<f64>() / f64::from(count))
 }
 
-/// Turns the head's map into the gradient of the loss; returns the weighted sum of squares.
-fn residual(
-    out: &mut [f32],
-    target: &[f32],
-    (h, w): (usize, usize),
-    u: usize,
-    weight: f32,
-    scale: f32,
-) -> f64 {
-    let channels = 3 * u * u;
-    let n = channels.next_multiple_of(16);
+/// Mean of `weight·(net − target)²` over one example's elements, and its gradient by `net`.
+fn squares(net: &[f32], e: &Example) -> (f64, Vec<f32>) {
+    let scale = e.weight / net.len() as f32;
     let mut sum = 0.0;
-    for (i, pixel) in out.chunks_exact_mut(n).enumerate() {
-        let (oy, ox) = (i / (w / u), i % (w / u));
-        let mut square = 0.0;
-        for (k, v) in pixel.iter_mut().enumerate() {
-            if k < channels {
-                let (plane, dy, dx) = (k / (u * u), k / u % u, k % u);
-                let d = *v - target[(plane * h + oy * u + dy) * w + ox * u + dx];
-                square += d * d;
-                *v = 2.0 * weight * scale * d;
-            } else {
-                *v = 0.0;
-            }
-        }
-        sum += f64::from(square);
-    }
-    sum * f64::from(weight)
+    let off = |(v, t): (&f32, &f32)| {
+        sum += f64::from((v - t) * (v - t));
+        2.0 * scale * (v - t)
+    };
+    let d_net = net.iter().zip(&e.target).map(off).collect();
+    (sum * f64::from(scale), d_net)
+}
+
+/// Pixel k of each `u`×`u` square of plane c in a head's map, whose channels are padded to 16.
+fn places((h, w): (usize, usize), u: usize) -> impl Iterator<Item = (usize, usize)> {
+    let n = (3 * u * u).next_multiple_of(16);
+    (0..3 * h * w).map(move |at| {
+        let (plane, y, x) = (at / (h * w), at / w % h, at % w);
+        (at, (y / u * (w / u) + x / u) * n + (plane * u + y % u) * u + x % u)
+    })
+}
+
+/// A head's map as planes.
+fn shuffled(map: &[f32], size: (usize, usize), u: usize) -> Vec<f32> {
+    places(size, u).map(|(_, from)| map[from]).collect()
+}
+
+/// Planes as a head's map; padding becomes 0.
+fn unshuffle_into(planes: &[f32], size: (usize, usize), u: usize, map: &mut [f32]) {
+    map.fill(0.0);
+    places(size, u).for_each(|(from, to)| map[to] = planes[from]);
+}
+
+/// `squares` with `further` of every example: something that a tape can follow, whose gradient is that of the loss,
+/// and the loss.
+pub(super) fn beside(
+    squares: Tensor,
+    further: Option<OutputLoss>,
+    batch: &[Example],
+    out: &Tensor,
+) -> Result<(Tensor, f64)> {
+    let value = f64::from(squares.to_scalar::<f32>()?);
+    let Some(further) = further else { return Ok((squares, value)) };
+    let values = out.flatten_all()?.to_vec1::<f32>()?;
+    let mut grads = vec![0.0; values.len()];
+    let len = values.len() / batch.len();
+    let of_each = batch.par_iter().zip(values.par_chunks(len)).zip(grads.par_chunks_mut(len));
+    let losses: Result<Vec<f64>> = of_each.map(|((e, net), d)| further(e, net, d)).collect();
+    let count = batch.len() as f64;
+    let grads = Tensor::from_vec(grads, out.shape(), out.device())?;
+    Ok(((squares + ((out * grads)?.sum_all()? / count)?)?, value + losses?.iter().sum::<f64>() / count))
 }
 
 pub(super) fn tape(
@@ -179,6 +218,7 @@ pub(super) fn tape(
     params: &[f32],
     batch: &[Example],
     (h, w): (usize, usize),
+    further: Option<OutputLoss>,
     grad: &mut [f32],
 ) -> Result<f64> {
     let n = batch.len();
@@ -193,9 +233,10 @@ pub(super) fn tape(
     let weights: Vec<f32> = batch.iter().map(|e| e.weight).collect();
     let weights = Tensor::from_vec(weights, (n, 1, 1, 1), device)?;
     let out = reference::forward(layout, params.as_tensor(), &xt, &Tensor::new(levels, device)?)?;
-    let loss = (out - target)?.sqr()?.broadcast_mul(&weights)?.mean_all()?;
+    let squares = (&out - target)?.sqr()?.broadcast_mul(&weights)?.mean_all()?;
+    let (loss, value) = beside(squares, further, batch, &out)?;
     let grads = loss.backward()?;
     let g = grads.get(&params).map(|g| g.to_vec1::<f32>()).transpose()?.unwrap_or_default();
     grad.iter_mut().zip(g).for_each(|(t, g)| *t += g);
-    Ok(f64::from(loss.to_scalar::<f32>()?))
+    Ok(value)
 }
