@@ -7,6 +7,11 @@ pub mod i2sbrestore;
 pub mod pixel;
 
 use gst::glib;
+use i2sb::memory::KeepsLarge;
+
+/// A frame's pictures and tensors lie where those of the one before lay.
+#[global_allocator]
+static MEMORY: KeepsLarge = KeepsLarge;
 
 fn plugin_init(plugin: &gst::Plugin) -> Result<(), glib::BoolError> {
     i2sbrestore::register(plugin)

@@ -79,7 +79,7 @@ fn refusals_carry_the_librarys_words() {
         ("no-such-preset", "cpu", "f32", Code::Setting, "no-such-preset"),
     ];
     for (preset, device, precision, wanted, word) in cases {
-        match library.open(preset, device, precision).unwrap_err() {
+        match library.open(preset, 0.0, device, precision).unwrap_err() {
             CudaError::Refused { code, reason } => {
                 assert_eq!(code, wanted, "{reason}");
                 assert!(reason.contains(word), "{reason}");
@@ -97,7 +97,7 @@ fn refusals_carry_the_librarys_words() {
 #[test]
 fn lengths_that_do_not_fit_never_reach_the_library() {
     let library = library();
-    let mut engine = library.open("", "cpu", "f32").unwrap();
+    let mut engine = library.open("", 0.0, "cpu", "f32").unwrap();
     let knobs = AbiKnobs { steps: 0, tile: 0, seed: 0, sampler: Text::of("") };
     for (size, input, output) in
         [((2, 2), 11, 12), ((2, 2), 12, 11), ((usize::MAX, 2), 12, 12), ((0, 0), 0, 0)]

@@ -121,6 +121,11 @@ pub trait Engine: Send {
     ) -> Result<Option<(Picture, usize)>, EngineError> {
         Ok(None)
     }
+
+    /// Pictures so far that went beyond the range of the precision and were computed again in f32.
+    fn recomputed(&self) -> u64 {
+        0
+    }
 }
 
 /// Makes an engine from what follows its prefix in the `model` property.

@@ -113,6 +113,10 @@ impl Engine for Real {
         }
         Ok(Some((out, grown.blocks.len() - grown.count())))
     }
+
+    fn recomputed(&self) -> u64 {
+        self.restorer.recomputed()
+    }
 }
 
 /// What belongs to this picture alone.

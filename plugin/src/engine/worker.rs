@@ -128,6 +128,12 @@ impl Drop for Worker {
 }
 
 fn run(loader: Loader, queue: &mpsc::Receiver<Job>, progress: &Mutex<Progress>, cancel: &Cancel) {
+    serve(loader, queue, progress, cancel);
+    // What its frames lay in is of no use to anybody now.
+    i2sb::memory::release();
+}
+
+fn serve(loader: Loader, queue: &mpsc::Receiver<Job>, progress: &Mutex<Progress>, cancel: &Cancel) {
     let load = || {
         let mut engine = loader()?;
         engine.warm_up(cancel)?;

@@ -42,6 +42,8 @@ pub struct Ladder {
     loads: VecDeque<f64>,
     left: Option<f64>,
     strikes: u32,
+    /// When a frame was last too late.
+    late: Option<Duration>,
     switched: Duration,
     calm_since: Option<Duration>,
     patience: Duration,
@@ -57,6 +59,7 @@ impl Ladder {
             loads: VecDeque::new(),
             left: None,
             strikes: 0,
+            late: None,
             switched: now,
             calm_since: None,
             patience: PATIENCE,
@@ -90,6 +93,7 @@ impl Ladder {
     pub fn late(&mut self, now: Duration) {
         if now.saturating_sub(self.switched) >= SETTLE {
             self.strikes += 1;
+            self.late = Some(now);
             self.calm_since = None;
         }
     }
@@ -101,6 +105,10 @@ impl Ladder {
     /// Before every frame: whether the rung changes now. `idle`: nothing is worked on at this rung, so
     /// that it has no load to judge by.
     pub fn tick(&mut self, now: Duration, idle: bool) -> Option<Move> {
+        // Where nothing is worked on no frame can make up for a late one; time does.
+        if idle && self.late.is_none_or(|late| now.saturating_sub(late) >= SETTLE) {
+            self.strikes = 0;
+        }
         if self.strikes >= STRIKES && self.at + 1 < self.above.len() {
             if self.climbed.take().is_some_and(|climbed| now.saturating_sub(climbed) < TRIAL) {
                 self.patience = (2 * self.patience).min(MOST_PATIENCE);
@@ -197,6 +205,21 @@ mod tests {
         let seen = run(&mut ladder, 15_000, Some(1), |_, _| 1.5);
         let tries = seen.windows(2).filter(|pair| pair[0] == 1 && pair[1] == 0).count();
         assert!((5..=15).contains(&tries), "{tries}");
+    }
+
+    #[test]
+    fn a_late_frame_does_not_keep_a_rung_without_load_for_ever() {
+        let mut ladder = Ladder::new(2, Duration::ZERO);
+        run(&mut ladder, 3, Some(1), |_, _| 1.5);
+        assert_eq!(ladder.at(), 1);
+        // Long after the switch, a burst of frames finds no room.
+        let burst = 10 * SETTLE;
+        ladder.late(burst);
+        ladder.late(burst);
+        assert_eq!(ladder.tick(burst, true), None);
+        let back = (1..1000).find(|&frame| ladder.tick(burst + frame * FRAME, true) == Some(Move::Up));
+        let most = (SETTLE + PATIENCE).as_millis() / FRAME.as_millis() + 2;
+        assert!(back.is_some_and(|frame| u128::from(frame) <= most), "{back:?}");
     }
 
     #[test]

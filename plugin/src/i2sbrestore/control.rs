@@ -43,7 +43,7 @@ impl I2sbRestore {
             state.fixed_latency = now.fixed_latency();
             state.latency_stale |= latency && running;
         }
-        if running && old.model != now.model {
+        if running && (&old.model, old.detail) != (&now.model, now.detail) {
             self.change_model(&now);
         }
     }

@@ -184,7 +184,7 @@ impl I2sbRestore {
         }
     }
 
-    /// `model` was set while playing: the new one is loaded, the old one works until then.
+    /// `model` or `detail` was set while playing: the new one is loaded, the old one works until then.
     pub fn change_model(&self, settings: &Settings) {
         let resolved = Source::resolve(&settings.model, settings);
         let mut source = match resolved {
@@ -205,10 +205,15 @@ impl I2sbRestore {
         }
     }
 
-    /// The model that works goes on working, and the property says so.
+    /// The model that works goes on working, and the properties say so.
     fn keep_model(&self, reason: &str) {
-        let kept = lock(&self.sources).first().map(|source| source.name().to_owned()).unwrap_or_default();
-        let wanted = std::mem::replace(&mut lock(&self.settings).model, kept);
+        let kept = lock(&self.sources).first().map(|source| (source.name().to_owned(), source.detail()));
+        let wanted = {
+            let settings = &mut *lock(&self.settings);
+            let (model, detail) = kept.unwrap_or_default();
+            settings.detail = detail;
+            std::mem::replace(&mut settings.model, model)
+        };
         gst::element_imp_warning!(
             self,
             gst::ResourceError::Failed,

@@ -52,6 +52,7 @@ struct Saved {
     blocks: u64,
     reused: u64,
     retried: u64,
+    recomputed: u64,
 }
 
 impl Order {
@@ -162,7 +163,9 @@ impl Order {
     /// One engine's share.
     fn pass(&mut self, engine: &mut dyn Engine, pass: &Pass, alone: bool) -> Result<(), EngineError> {
         let (start, mut saved) = (Instant::now(), Saved::default());
+        let recomputed = engine.recomputed();
         let result = catch_unwind(AssertUnwindSafe(|| self.restore(engine, pass, &mut saved)));
+        saved.recomputed = engine.recomputed().saturating_sub(recomputed);
         let elapsed = start.elapsed();
         let result = result.unwrap_or_else(|panic| Err(panicked(&*panic)));
         {
@@ -177,8 +180,9 @@ impl Order {
             counters.blocks += saved.blocks;
             counters.reused_blocks += saved.reused;
             counters.retried += saved.retried;
-            // A frame that was not fully computed, or by two, says nothing about what a frame costs.
-            if result.is_ok() && saved.reused == 0 && alone {
+            counters.recomputed += saved.recomputed;
+            // A frame that was not fully computed, or twice, or by two, says nothing about what a frame costs.
+            if result.is_ok() && saved.reused == 0 && saved.recomputed == 0 && alone {
                 let stale = state.times.record(elapsed);
                 state.latency_stale |= stale && state.fixed_latency.is_none();
                 if let Some(frame_time) = self.frame_time.filter(|time| !time.is_zero()) {

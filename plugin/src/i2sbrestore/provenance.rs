@@ -16,7 +16,7 @@ use crate::engine::{About, Knobs, Picture};
 ///
 /// Fields: `status` (`restored`, `reused`, `bypassed`, `late` or `failed`), `frame` (u64, by
 /// its time and the frame rate), `version`, `model`, `hash` (SHA-256 of the weights), `device`, `precision`, `sampler` (`model`: as
-/// the model advises), `steps` (u32; 0: as the model advises), `seed` (u64), `strength` (f32); with `audit` also
+/// the model advises), `steps` (u32, network evaluations; 0 without a model), `seed` (u64), `strength` (f32); with `audit` also
 /// `psnr` (f64, dB, peak white; infinite where nothing changed), `ssim` (f64, on 8 bits) and `largest` (f64,
 /// largest change of a sample of R'G'B', 1 = black to white).
 ///
@@ -56,6 +56,17 @@ pub struct Maker {
     about: About,
     knobs: Knobs,
     strength: f32,
+}
+
+impl Maker {
+    /// Network evaluations per frame.
+    fn steps(&self) -> u32 {
+        match (self.knobs.steps, self.about.model.is_empty()) {
+            (0, true) => 0,
+            (0, false) => self.about.steps.max(1),
+            (steps, _) => steps,
+        }
+    }
 }
 
 /// What the source pad's task remembers for it.
@@ -143,7 +154,7 @@ impl I2sbRestore {
         fields.set("device", about.device.as_str());
         fields.set("precision", about.precision.as_str());
         fields.set("sampler", sampler(knobs));
-        fields.set("steps", knobs.steps);
+        fields.set("steps", maker.steps());
         fields.set("seed", knobs.seed);
         fields.set("strength", *strength);
         if let Some(audit) = audit {
@@ -160,10 +171,7 @@ impl I2sbRestore {
             if trail.told.is_some() {
                 return;
             }
-            let steps = match knobs.steps {
-                0 => "as the model advises".to_owned(),
-                steps => steps.to_string(),
-            };
+            let steps = maker.steps();
             trail.told = Some(format!(
                 "restored with i2sb {}: model {} (SHA-256 {}), sampler {}, steps {steps}, seed {}, strength {}, {} on \
                  {}",

@@ -17,6 +17,8 @@ use crate::flow::queue::Limits;
 pub struct Settings {
     /// Short name or path; empty: the embedded network.
     pub model: String,
+    /// 0, faithful, … 1, perceptual.
+    pub detail: f32,
     /// The same of those to step down to, with commas between.
     pub fallback_models: String,
     /// Evaluations per frame; 0: as the model advises; `AUTO_STEPS`.
@@ -57,6 +59,7 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             model: String::new(),
+            detail: 0.0,
             fallback_models: String::new(),
             steps: 0,
             device: "auto".into(),
@@ -115,6 +118,7 @@ impl Settings {
         let before = (self.latency, self.limits());
         match name {
             "model" => self.model = text(value),
+            "detail" => self.detail = of(value),
             "device" => self.device = text(value),
             "precision" => self.precision = PRECISION.name_of(value).into(),
             "fallback-models" => self.fallback_models = text(value),
@@ -146,6 +150,7 @@ impl Settings {
         let text = |text: &String| Some(text).filter(|text| !text.is_empty()).to_value();
         match name {
             "model" => text(&self.model),
+            "detail" => self.detail.to_value(),
             "device" => self.device.to_value(),
             "precision" => PRECISION.value_of(&self.precision),
             "fallback-models" => text(&self.fallback_models),
@@ -180,6 +185,17 @@ pub fn properties() -> Vec<glib::ParamSpec> {
                  a path or a file: URI of a preset's folder; nothing or empty means the embedded network. Changed \
                  while playing, the new one is loaded beside the old one, which works until then",
             )
+            .mutable_playing()
+            .build(),
+        glib::ParamSpecFloat::builder("detail")
+            .nick("Detail")
+            .blurb(
+                "Between the most faithful picture, 0, and the one that looks least damaged, 1, of models that were \
+                 trained for both (fallback-models that were not stay at 0); changed while playing as model is",
+            )
+            .minimum(0.0)
+            .maximum(1.0)
+            .default_value(d.detail)
             .mutable_playing()
             .build(),
         glib::ParamSpecString::builder("fallback-models")
@@ -317,8 +333,8 @@ pub fn properties() -> Vec<glib::ParamSpec> {
         glib::ParamSpecBoxed::builder::<gst::Structure>("stats")
             .nick("Statistics")
             .blurb(
-                "Counters and times: frames in, out, restored, bypassed, late, dropped, failed, repeated and retried, \
-                 tiles reused, steps down and up, outages and recoveries, frames queued, ms per frame p50 and p95, \
+                "Counters and times: frames in, out, restored, bypassed, late, dropped, failed, repeated, retried \
+                 and recomputed, tiles reused, steps down and up, outages and recoveries, frames queued, ms per frame p50 and p95, \
                  and of the model in use its name, steps, hash, device and precision",
             )
             .read_only()

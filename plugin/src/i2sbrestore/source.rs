@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! From the properties `model`, `device` and `precision` to something that can be loaded.
+//! From the properties `model`, `detail`, `device` and `precision` to something that can be loaded.
 
 use std::sync::Arc;
 
@@ -19,9 +19,19 @@ use crate::engine::{Engine, EngineError, Factory, provided};
 #[derive(Clone)]
 pub struct Source {
     key: Key,
-    wanted: (String, String, String),
+    wanted: Wanted,
     kind: Kind,
     worker: Option<Arc<Worker>>,
+}
+
+/// What the properties asked for.
+#[derive(Clone, PartialEq)]
+struct Wanted {
+    model: String,
+    /// 0 … 1; of a model to step down to, what it can give.
+    detail: f32,
+    device: String,
+    precision: String,
 }
 
 #[derive(Clone)]
@@ -37,8 +47,8 @@ impl Source {
     /// # Errors
     /// [`EngineError`] with the file, the reason and where was searched.
     pub fn resolve(model: &str, settings: &Settings) -> Result<Self, EngineError> {
-        let wanted = (model.to_owned(), settings.device.clone(), settings.precision.clone());
-        let (model, device, precision) = wanted.clone();
+        let wanted = Wanted::of(model, settings);
+        let Wanted { model, detail, device, precision } = wanted.clone();
         if let Some((factory, rest)) = provided(&model) {
             let kind = Kind::Provided(factory, rest.to_owned());
             return Ok(Self { key: Key { model, device, precision }, wanted, kind, worker: None });
@@ -55,6 +65,9 @@ impl Source {
             "" => Preset::default_embedded()?,
             name => Preset::open(path(name))?,
         };
+        let spare = model != settings.model;
+        let detail = if spare && !preset.has_detail() { 0.0 } else { detail };
+        let preset = preset.with_detail(detail)?;
         let key = Key {
             model: preset.hash.clone(),
             device: device.to_string(),
@@ -83,14 +96,20 @@ impl Source {
 
     /// Whether `settings` still ask for these.
     pub fn fit(sources: &[Self], settings: &Settings) -> bool {
-        let wanted = names(settings)
-            .map(|model| (model.to_owned(), settings.device.clone(), settings.precision.clone()));
-        sources.iter().map(|source| source.wanted.clone()).eq(wanted)
+        sources
+            .iter()
+            .map(|source| source.wanted.clone())
+            .eq(names(settings).map(|m| Wanted::of(m, settings)))
     }
 
     /// The value of `model` that this stands for.
     pub fn name(&self) -> &str {
-        &self.wanted.0
+        &self.wanted.model
+    }
+
+    /// The value of `detail` that this stands for.
+    pub fn detail(&self) -> f32 {
+        self.wanted.detail
     }
 
     /// Lets go of the engine, so that the next one is not held back by it.
@@ -125,6 +144,17 @@ impl Source {
         // Held from here until NULL, so that stopping and starting again loads nothing.
         self.worker = Some(worker.clone());
         Ok(worker)
+    }
+}
+
+impl Wanted {
+    fn of(model: &str, settings: &Settings) -> Self {
+        Self {
+            model: model.to_owned(),
+            detail: settings.detail,
+            device: settings.device.clone(),
+            precision: settings.precision.clone(),
+        }
     }
 }
 

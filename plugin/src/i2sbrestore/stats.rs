@@ -29,6 +29,8 @@ pub struct Counters {
     pub blocks: u64,
     /// Pictures restored at the second attempt, with smaller tiles.
     pub retried: u64,
+    /// Pictures that went beyond the range of the precision and were computed again in f32.
+    pub recomputed: u64,
     /// Steps down under load.
     pub step_downs: u64,
     /// Steps up when load had gone.
@@ -57,6 +59,7 @@ pub fn structure(state: &State) -> gst::Structure {
         .field("tiles", counters.blocks)
         .field("tiles-reused", counters.reused_blocks)
         .field("retried", counters.retried)
+        .field("recomputed", counters.recomputed)
         .field("step-downs", counters.step_downs)
         .field("step-ups", counters.step_ups)
         .field("outages", counters.outages)

@@ -128,6 +128,16 @@ fn out_of_memory_is_tried_again_with_a_smaller_tile() {
 }
 
 #[test]
+fn pictures_beyond_the_range_of_a_precision_are_counted() {
+    let (mut h, info) = playing("model=null:overflow");
+    for index in 0..5 {
+        h.push(buffer(&info, index)).unwrap();
+        pull(&mut h);
+    }
+    assert_eq!((count(&h, "recomputed"), count(&h, "failed")), (2, 0));
+}
+
+#[test]
 fn samples_that_are_no_numbers_change_nothing() {
     let (mut h, info) = playing("model=null:nan");
     let bus = bus(&h);

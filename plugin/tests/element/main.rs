@@ -6,6 +6,7 @@ mod behaviour;
 mod clips;
 mod content;
 mod cost;
+mod detail;
 mod determined;
 mod downstream;
 mod errors;

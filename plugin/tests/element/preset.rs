@@ -10,6 +10,11 @@ use i2sb::preset::{BridgeConfig, Preset, PresetConfig, SamplingConfig};
 
 /// Writes the preset below `folder` and returns its own folder.
 pub fn write(folder: &Path) -> PathBuf {
+    write_seeded(folder, 7)
+}
+
+/// As [`write`], with weights from this seed.
+pub fn write_seeded(folder: &Path, seed: u64) -> PathBuf {
     let network = NetworkConfig::Bridge(BridgeNetConfig {
         in_channels: 3,
         unshuffle: 4,
@@ -27,7 +32,7 @@ pub fn write(folder: &Path) -> PathBuf {
         bridge: BridgeConfig { ot_ode: true, ..BridgeConfig::default() },
         network,
     };
-    let weights = RandomWeights::new(&config.network, 7).expect("a valid network");
+    let weights = RandomWeights::new(&config.network, seed).expect("a valid network");
     let path = folder.join(&config.name);
     Preset::write_from(&path, &config, &weights, "Random weights for tests.\n", DType::F32).expect("written");
     path

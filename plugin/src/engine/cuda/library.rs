@@ -111,9 +111,15 @@ impl Library {
     ///
     /// # Errors
     /// [`CudaError::Refused`] with the library's words.
-    pub fn open(&self, preset: &str, device: &str, precision: &str) -> Result<Handle, CudaError> {
-        let open =
-            abi::Open { preset: Text::of(preset), device: Text::of(device), precision: Text::of(precision) };
+    pub fn open(
+        &self,
+        preset: &str,
+        detail: f32,
+        device: &str,
+        precision: &str,
+    ) -> Result<Handle, CudaError> {
+        let (preset, device, precision) = (Text::of(preset), Text::of(device), Text::of(precision));
+        let open = abi::Open { preset, detail, device, precision };
         let mut engine = std::ptr::null_mut();
         // SAFETY: all that is pointed to lives until the call returns.
         answer(|room| unsafe { (self.open)(&raw const open, &raw mut engine, room) })?;
@@ -131,7 +137,8 @@ impl Library {
         answer(|room| unsafe { (self.describe)(engine.0.as_ptr(), room) })
     }
 
-    /// Restores `input`, planes of `width·height`, into `output`.
+    /// Restores `input`, planes of `width·height`, into `output`. Returns how many pictures of this engine had to
+    /// be computed again in f32 so far.
     ///
     /// # Errors
     /// [`CudaError::Refused`]; its code says if it was cancelled, or memory was short.
@@ -144,7 +151,7 @@ impl Library {
         output: &mut [f32],
         knobs: abi::Knobs,
         cancel: &Cancel,
-    ) -> Result<(), CudaError> {
+    ) -> Result<u64, CudaError> {
         let samples = width.saturating_mul(height).saturating_mul(3);
         if input.len() != samples || output.len() != samples {
             let reason = format!("{} samples in, {} out, {samples} needed", input.len(), output.len());
@@ -161,7 +168,9 @@ impl Library {
         };
         // SAFETY: the engine is this library's, not freed, and borrowed for writing; all that the frame
         // points to lives until the call returns and has the sizes it says.
-        answer(|room| unsafe { (self.restore)(engine.0.as_ptr(), &raw const frame, room) }).map(drop)
+        let told = answer(|room| unsafe { (self.restore)(engine.0.as_ptr(), &raw const frame, room) })?;
+        let count = || format!("the library told {told:?} instead of a number of pictures");
+        told.parse().map_err(|_| CudaError::Refused { code: Code::Failed, reason: count() })
     }
 
     /// Frees an engine.

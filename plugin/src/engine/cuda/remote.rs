@@ -17,6 +17,8 @@ const WARM_UP: usize = 64;
 pub struct Choice {
     /// Folder of the preset; empty: the one inside the library, which must be the plugin's.
     pub preset: String,
+    /// Share of its perceptual end.
+    pub detail: f32,
     /// The weights that it must have.
     pub hash: String,
     /// `cuda:N`.
@@ -32,7 +34,8 @@ impl Choice {
     pub fn new(preset: &Preset, device: String, precision: String) -> Self {
         let folder = preset.folder.as_ref().map(|folder| folder.to_string_lossy().into_owned());
         let (preset_folder, hash) = (folder.unwrap_or_default(), preset.hash.clone());
-        Self { preset: preset_folder, hash, device, precision, steps: preset.config.sampling.nfe as u32 }
+        let (detail, steps) = (preset.detail(), preset.config.sampling.nfe as u32);
+        Self { preset: preset_folder, detail, hash, device, precision, steps }
     }
 }
 
@@ -42,6 +45,7 @@ pub struct Remote {
     /// `None` only while being dropped.
     engine: Option<Handle>,
     about: About,
+    recomputed: u64,
 }
 
 impl Remote {
@@ -50,10 +54,11 @@ impl Remote {
     /// # Errors
     /// [`EngineError::Cuda`] with the library's words.
     pub fn open(library: Arc<Library>, choice: &Choice) -> Result<Self, EngineError> {
-        let engine =
-            library.open(&choice.preset, &choice.device, &choice.precision).map_err(|e| told(e, 0))?;
+        let engine = library
+            .open(&choice.preset, choice.detail, &choice.device, &choice.precision)
+            .map_err(|e| told(e, 0))?;
         let text = library.describe(&engine);
-        let mut remote = Self { library, engine: Some(engine), about: About::default() };
+        let mut remote = Self { library, engine: Some(engine), about: About::default(), recomputed: 0 };
         let text = text.map_err(|error| told(error, 0))?;
         let mut lines = text.lines().map(str::to_owned);
         let mut next = || lines.next().unwrap_or_default();
@@ -103,8 +108,12 @@ impl Engine for Remote {
         let sampler = Text::of(&knobs.sampler);
         let wish = AbiKnobs { steps: knobs.steps, tile: knobs.tile, seed: knobs.seed, sampler };
         let done = self.library.restore(engine, (width, height), rgb, &mut out, wish, cancel);
-        done.map_err(|error| told(error, knobs.tile))?;
+        self.recomputed = done.map_err(|error| told(error, knobs.tile))?;
         Ok(Picture::new(width, height, out))
+    }
+
+    fn recomputed(&self) -> u64 {
+        self.recomputed
     }
 }
 
