@@ -1,10 +1,11 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT OR Apache-2.0
-# usage: docs/pictures/make.sh PHOTO OUT
+# usage: docs/pictures/make.sh PHOTO OUT [CLIP]
 # Makes the pictures of docs/properties.md: a place in PHOTO, restored with one property changed at a time by the
-# element itself, three times as large. Needs gst-launch-1.0 with the element.
+# element itself, three times as large; and that of docs/archive.md, of a few frames of CLIP. Needs gst-launch-1.0 with
+# the element, and i2sb-run.
 set -euo pipefail
-photo=$1 out=$2
+photo=$1 out=$2 clip=${3:-}
 mkdir -p "$out"
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
@@ -24,6 +25,8 @@ picture() {
 picture before enabled=false
 picture after
 picture strength-half strength=0.5
+picture detail-half detail=0.5
+picture detail-full detail=1
 picture compare-split compare=split
 picture compare-side compare=side
 picture steps-4 steps=4
@@ -43,3 +46,13 @@ woven() {
 woven interlaced-before enabled=false
 woven interlaced-frame interlaced=frame
 woven interlaced-fields interlaced=fields
+
+# Frames of a clip, as a master that says what it is; the job shows what it changed most.
+[ -n "$clip" ] || exit 0
+gst-launch-1.0 -q filesrc location="$clip" ! parsebin ! avdec_h264 \
+    ! videocrop left=420 right=620 top=200 bottom=384 ! videoconvert ! video/x-raw,format=I420 \
+    ! capssetter caps=video/x-raw,colorimetry=bt709 ! avenc_ffv1 ! matroskamux ! filesink location="$work/master.mkv"
+sed 's/^changes = .*/changes = 2/' "$(dirname "$0")/../../pipelines/archive/pipeline.toml" >"$work/pipeline.toml"
+i2sb-run --recipe "$work/pipeline.toml" "$work/master.mkv" "$work/restored.mkv"
+gst-launch-1.0 -q filesrc location="$work/restored.mkv.changes.png" ! pngdec ! videoconvert ! jpegenc quality=92 \
+    ! filesink location="$out/archive-changes.jpg"

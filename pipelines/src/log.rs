@@ -18,6 +18,8 @@ pub enum Event {
     Start,
     /// At most once a second: frames taken and finished, frames per second, position and length in seconds.
     Progress,
+    /// Something that changed as it should: an engine, a source that is there again, the latency that is held.
+    News,
     /// Something that the run goes on after.
     Warning,
     /// What ends the run.
@@ -31,6 +33,7 @@ impl Event {
         match self {
             Self::Start => "start",
             Self::Progress => "progress",
+            Self::News => "news",
             Self::Warning => "warning",
             Self::Error => "error",
             Self::End => "end",

@@ -75,8 +75,20 @@ impl Part {
 
     /// Puts the file in its place.
     pub fn publish(mut self) -> Result<()> {
-        free(&[&self.target], self.force)?;
-        fs::rename(&self.path, &self.target).with_context(|| self.target.display().to_string())?;
+        let placed = if self.force {
+            fs::rename(&self.path, &self.target)
+        } else {
+            // A link cannot replace what appeared meanwhile; a renaming would.
+            match fs::hard_link(&self.path, &self.target) {
+                Ok(()) => fs::remove_file(&self.path),
+                Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
+                    return free(&[&self.target], false);
+                }
+                // A file system without links.
+                Err(_) => free(&[&self.target], false).and(Ok(fs::rename(&self.path, &self.target)))?,
+            }
+        };
+        placed.with_context(|| self.target.display().to_string())?;
         self.placed = true;
         Ok(())
     }

@@ -15,22 +15,23 @@ use crate::preview::{self, Preview};
 use crate::progress;
 use crate::recipe::{FileJob, Pictures};
 use crate::restore;
-use crate::{Args, Done};
+use crate::{Args, Done, Reach};
 
-/// Restores every picture in the folder `args.input` into the folder `args.output`.
-pub fn run(args: &Args, job: &FileJob) -> Result<Done> {
+/// Restores every picture in the folder `args.input()` into the folder `args.output()`.
+pub fn run(args: &Args, job: &FileJob, reach: &Reach) -> Result<Done> {
     let Some(recipe) = &job.pictures else {
-        return Err(refused(format!("{} is a folder, and this job takes none", args.input.display())));
+        return Err(refused(format!("{} is a folder, and this job takes none", args.input().display())));
     };
     let files = files(args, recipe)?;
     let target =
-        |file: &Path| args.output.join(file.file_stem().unwrap_or_default()).with_extension(&recipe.suffix);
+        |file: &Path| args.output().join(file.file_stem().unwrap_or_default()).with_extension(&recipe.suffix);
     let targets: Vec<_> = files.iter().map(|file| target(file)).collect();
-    let shown = args.output.join("pictures");
+    let shown = args.output().join("pictures");
     let places = targets.iter().map(PathBuf::as_path);
     output::free(&places.chain([preview::place(&shown).as_path()]).collect::<Vec<_>>(), args.force)?;
-    fs::create_dir_all(&args.output).with_context(|| args.output.display().to_string())?;
+    fs::create_dir_all(args.output()).with_context(|| args.output().display().to_string())?;
     let restore = restore::element(args, &job.properties)?;
+    reach.watch(&restore);
     let preview = Preview::default();
     preview.watch(&restore);
     let line = Line::new(recipe, &restore)?;
@@ -55,7 +56,7 @@ pub fn run(args: &Args, job: &FileJob) -> Result<Done> {
     }
     bar.finish_and_clear();
     let (good, seconds) = (files.len() - failed, started.elapsed().as_secs_f64());
-    println!("{}: {good} of {} pictures restored in {seconds:.1} s", args.output.display(), files.len());
+    println!("{}: {good} of {} pictures restored in {seconds:.1} s", args.output().display(), files.len());
     let picture = preview.write(&shown)?;
     line.stop();
     if let Some(path) = picture {
@@ -72,11 +73,11 @@ fn files(args: &Args, recipe: &Pictures) -> Result<Vec<PathBuf>> {
         let ending = path.extension().and_then(|e| e.to_str()).unwrap_or_default().to_lowercase();
         recipe.extensions.contains(&ending)
     };
-    let entries = fs::read_dir(&args.input).with_context(|| args.input.display().to_string())?;
+    let entries = fs::read_dir(args.input()).with_context(|| args.input().display().to_string())?;
     let mut files: Vec<_> = entries.flatten().map(|entry| entry.path()).filter(wanted).collect();
     files.sort();
     if files.is_empty() {
-        bail!("{}: no picture ends in {}", args.input.display(), recipe.extensions.join(" or "));
+        bail!("{}: no picture ends in {}", args.input().display(), recipe.extensions.join(" or "));
     }
     Ok(files)
 }

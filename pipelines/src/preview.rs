@@ -90,7 +90,8 @@ impl Pair {
     }
 }
 
-fn rgb(sample: &gst::Sample) -> Result<image::RgbImage> {
+/// The picture of a frame, in 8 bits.
+pub fn rgb(sample: &gst::Sample) -> Result<image::RgbImage> {
     let caps = gst_video::VideoCapsBuilder::new().format(gst_video::VideoFormat::Rgb).build();
     let sample = gst_video::convert_sample(sample, &caps, Some(10 * gst::ClockTime::SECOND))
         .context("a frame cannot be converted to RGB")?;

@@ -7,7 +7,9 @@ use std::path::Path;
 use anyhow::Result;
 use serde::Deserialize;
 
+use crate::broadcast::streams::StreamJob;
 use crate::exit::usage;
+use crate::sequence::Kind;
 
 /// A whole recipe; the key `kind` tells which.
 #[derive(Debug, Deserialize)]
@@ -15,6 +17,29 @@ use crate::exit::usage;
 pub enum Recipe {
     /// A job that ends: files in, files out.
     File(FileJob),
+    /// A job whose every frame is proved: a video or a sequence in, a lossless one out.
+    Archive(ArchiveJob),
+    /// A job that may never end: streams in, streams out.
+    Stream(Box<StreamJob>),
+}
+
+/// A job for archives. Unknown keys are errors.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ArchiveJob {
+    /// One sentence, shown when the job starts.
+    pub about: String,
+    /// Description of the encoder: lossless, each packet a key frame.
+    pub encoder: String,
+    /// What pictures are written as, where the output is no video and its name does not say.
+    pub pictures: Kind,
+    /// Frames after which a job that is killed can go on.
+    pub chunk: u64,
+    /// How many of the largest changes are listed and shown.
+    pub changes: usize,
+    /// Properties of `i2sbrestore`.
+    #[serde(default)]
+    properties: BTreeMap<String, toml::Value>,
 }
 
 /// A job on files. Unknown keys are errors.
@@ -72,7 +97,17 @@ impl Recipe {
     pub fn about(&self) -> &str {
         match self {
             Self::File(job) => &job.about,
+            Self::Archive(job) => &job.about,
+            Self::Stream(job) => &job.about,
         }
+    }
+}
+
+impl ArchiveJob {
+    /// Properties of `i2sbrestore`, as text.
+    pub fn properties(&self) -> BTreeMap<String, String> {
+        let text = |value: &toml::Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+        self.properties.iter().map(|(name, value)| (name.clone(), text(value))).collect()
     }
 }
 
@@ -103,10 +138,16 @@ mod tests {
             let path = entry.path().join("pipeline.toml");
             if path.exists() {
                 match Recipe::read(&path).unwrap() {
+                    Recipe::Archive(job) => assert!(job.chunk > 0 && job.properties()["strict"] == "true"),
                     Recipe::File(job) => {
                         assert!(job.container(Path::new("a/b.MKV")).is_ok());
                         let wrong = job.container(Path::new("a/b.txt")).unwrap_err();
                         assert!(wrong.to_string().contains("mkv") && crate::exit::of(&wrong) == 2);
+                    }
+                    Recipe::Stream(job) => {
+                        assert_eq!(job.encoder(None).unwrap().name, "h264");
+                        let wrong = job.encoder(Some("av2")).unwrap_err();
+                        assert!(wrong.to_string().contains("mpeg2") && crate::exit::of(&wrong) == 2);
                     }
                 }
                 count += 1;

@@ -17,20 +17,39 @@ pub fn element(args: &Args, properties: &BTreeMap<String, toml::Value>) -> Resul
         let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
         set(&element, name, &text)?;
     }
-    let given = [
+    apply(args, &element)?;
+    Ok(element)
+}
+
+/// Sets what the command line asks for.
+pub fn apply(args: &Args, element: &gst::Element) -> Result<()> {
+    for (name, value) in given(args)? {
+        set(element, &name, &value)?;
+    }
+    Ok(())
+}
+
+/// The properties that a command line sets, by their names.
+pub fn given(args: &Args) -> Result<BTreeMap<String, String>> {
+    let options = [
         ("model", args.model.clone()),
+        ("detail", args.detail.map(|v| v.to_string())),
         ("steps", args.steps.map(|v| v.to_string())),
         ("strength", args.strength.map(|v| v.to_string())),
         ("compare", args.compare.clone()),
         ("device", args.device.clone()),
         ("precision", args.precision.clone()),
     ];
-    for (name, value) in given {
-        if let Some(value) = value {
-            set(&element, name, &value)?;
+    let options = options.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?)));
+    let mut all: BTreeMap<_, _> = options.collect();
+    for text in &args.set {
+        let pair = text.split_once('=');
+        let (name, value) = pair.ok_or_else(|| usage(format!("--set {text}: no NAME=VALUE")))?;
+        if all.insert(name.to_owned(), value.to_owned()).is_some() {
+            return Err(usage(format!("--set {text}: {name} is set twice")));
         }
     }
-    Ok(element)
+    Ok(all)
 }
 
 /// Sets a property from text, as gst-launch would; an unknown name or a bad value is an error.
@@ -72,9 +91,14 @@ pub fn summary(element: &gst::Element, took: Duration) -> String {
 
 /// What `stats` says, as JSON.
 pub fn counted(element: &gst::Element) -> serde_json::Value {
-    let stats: gst::Structure = element.property("stats");
-    let fields = stats.iter().map(|(name, value)| {
-        let number = value.get::<u64>().map(Into::into).or_else(|_| value.get::<f64>().map(Into::into));
+    fields(&element.property::<gst::Structure>("stats"))
+}
+
+/// Numbers and texts of a structure, as JSON.
+pub fn fields(structure: &gst::StructureRef) -> serde_json::Value {
+    let fields = structure.iter().map(|(name, value)| {
+        let whole = value.get::<u64>().or_else(|_| value.get::<u32>().map(Into::into)).map(Into::into);
+        let number = whole.or_else(|_| value.get::<f64>().map(Into::into));
         (name.to_string(), number.unwrap_or_else(|_| value.get::<String>().unwrap_or_default().into()))
     });
     serde_json::Value::Object(fields.collect())

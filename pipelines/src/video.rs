@@ -13,49 +13,48 @@ use crate::ending::Ending;
 use crate::log::Log;
 use crate::output::{self, Part};
 use crate::preview::{self, Preview};
-use crate::progress::{self, Meter};
+use crate::progress::{self, Watch};
 use crate::recipe::{Container, FileJob};
 use crate::restore;
-use crate::{Args, Done};
+use crate::{Args, Done, Reach};
 
 /// Most compressed data that may wait for slow video, in bytes per stream.
 const WAITING_BYTES: u32 = 512 << 20;
 
-/// Restores `args.input` into `args.output`.
-pub fn run(args: &Args, job: &FileJob, log: &Log) -> Result<Done> {
-    let container = job.container(&args.output)?;
-    let shown = preview::place(&args.output);
-    output::free(&[&args.output, &shown], args.force)?;
-    let part = Part::claim(&args.output, args.force)?;
+/// Restores `args.input()` into `args.output()`.
+pub fn run(args: &Args, job: &FileJob, log: &Log, reach: &Reach) -> Result<Done> {
+    let container = job.container(args.output())?;
+    let shown = preview::place(args.output());
+    output::free(&[args.output(), &shown], args.force)?;
+    let part = Part::claim(args.output(), args.force)?;
     let restore = restore::element(args, &job.properties)?;
-    let (out, taken, preview) = (Meter::default(), Meter::default(), Preview::default());
+    reach.watch(&restore);
+    let preview = Preview::default();
     let sink = restore.static_pad("sink").context("i2sbrestore has no sink pad")?;
-    out.watch(&restore.static_pad("src").context("i2sbrestore has no source pad")?);
-    taken.watch(&sink);
     preview.watch(&restore);
     let ending = Ending::new(&restore)?;
     let (pipeline, graph) = build(args, part.path(), container, &restore, ending.clone())?;
     aim(&preview, &pipeline, &sink);
 
-    let started = Instant::now();
-    let stopped = progress::run(&pipeline, &taken, &out, log, &|| {
+    let (started, watch) = (Instant::now(), Watch::new(&pipeline, &restore, log)?);
+    let stopped = progress::run(&pipeline, &watch, &|| {
         eprintln!("ending in order; once more ends at once");
         ending.begin(&pipeline);
     })
-    .with_context(|| args.output.display().to_string())?;
-    let frames = out.frames();
+    .with_context(|| args.output().display().to_string())?;
+    let frames = watch.frames();
     if stopped && frames == 0 {
         bail!("interrupted before the first frame was finished");
     }
-    if frames == 0 || (!stopped && frames != taken.frames()) {
-        bail!("{}: {} frames of video went in, {frames} came out", args.input.display(), taken.frames());
+    if frames == 0 || (!stopped && frames != watch.taken()) {
+        bail!("{}: {} frames of video went in, {frames} came out", args.input().display(), watch.taken());
     }
     part.publish()?;
     let copied = graph.copied.lock().unwrap_or_else(PoisonError::into_inner).join(", ");
     let copied = if copied.is_empty() { copied } else { format!("; copied: {copied}") };
     let early = if stopped { "interrupted; " } else { "" };
-    println!("{}: {early}{}{copied}", args.output.display(), restore::summary(&restore, started.elapsed()));
-    if let Some(path) = preview.write(&args.output)? {
+    println!("{}: {early}{}{copied}", args.output().display(), restore::summary(&restore, started.elapsed()));
+    if let Some(path) = preview.write(args.output())? {
         println!("before and after: {}", path.display());
     }
     Ok(Done { stopped, counted: restore::counted(&restore) })
@@ -83,7 +82,7 @@ fn build(
 ) -> Result<(gst::Pipeline, Arc<Graph>)> {
     let pipeline = gst::Pipeline::new();
     let name = |path: &Path| path.to_str().map(str::to_owned).context("a file's name is not UTF-8");
-    let source = gst::ElementFactory::make("filesrc").property("location", name(&args.input)?).build()?;
+    let source = gst::ElementFactory::make("filesrc").property("location", name(args.input())?).build()?;
     let parse = gst::ElementFactory::make("parsebin").build()?;
     let muxer = gst::ElementFactory::make(&container.muxer).build()?;
     let sink = gst::ElementFactory::make("filesink").property("location", name(target)?).build()?;

@@ -2,12 +2,12 @@
 //! A restored chunk: its lock, its files, and the record that says it is done.
 
 use std::fs::{self, File, TryLockError};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 use serde::{Deserialize, Serialize};
 
-use super::plan::{Plan, write_whole};
+use super::plan::{Output, Plan, write_whole};
 
 /// What `NNNNNN.json` holds; a chunk without it is not done.
 #[derive(Debug, Clone, Serialize, Deserialize, PartialEq)]
@@ -17,18 +17,65 @@ pub struct Record {
     pub first: u64,
     /// Digests of the restored frames.
     pub digests: Vec<String>,
-    /// Caps of the packets, the encoder's header in them.
+    /// What was done to each.
+    pub done: Vec<Done>,
+    /// Caps of the packets, the encoder's header in them; of pictures, the caps of frames.
     pub packets: String,
-    /// Length of `NNNNNN.mkv`.
+    /// Length of `NNNNNN.mkv`, or of all pictures in `NNNNNN.pictures`.
     pub bytes: u64,
-    /// Digest of `NNNNNN.mkv`.
+    /// Its digest.
     pub file: String,
-    /// Name, hash, device and precision of the network.
-    pub network: [String; 4],
+    /// With what.
+    pub network: Network,
     /// Frames that were restored; the others repeat one, or went through untouched as the properties ask.
     pub restored: u64,
     /// Time that it took, in seconds.
     pub seconds: f64,
+}
+
+/// What was done to a frame, as the element says it.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, PartialEq)]
+#[serde(deny_unknown_fields)]
+pub struct Done {
+    /// `restored`, `reused`, `bypassed`, `late` or `failed`.
+    pub status: String,
+    /// Peak signal-to-noise ratio against what came in, in dB; nothing if it was not measured, or nothing changed.
+    pub psnr: Option<f64>,
+    /// Structural similarity to what came in, if it was measured.
+    pub ssim: Option<f64>,
+    /// Largest change of a sample, 1 = black to white, if it was measured.
+    pub largest: Option<f64>,
+}
+
+/// The network of a chunk, and how it was used.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, PartialEq)]
+#[serde(deny_unknown_fields)]
+pub struct Network {
+    /// Version of the plugin, with its commit where it is known.
+    pub plugin: String,
+    /// Its name.
+    pub model: String,
+    /// SHA-256 of its weights.
+    pub hash: String,
+    /// Where it ran.
+    pub device: String,
+    /// Numbers it multiplied with.
+    pub precision: String,
+    /// How the steps were taken.
+    pub sampler: String,
+    /// Network evaluations per frame.
+    pub steps: u64,
+    /// Seed of the noise.
+    pub seed: u64,
+    /// How much of the restoration was applied.
+    pub strength: f64,
+}
+
+impl Network {
+    /// That two made the same bits, as far as can be known: all but the device.
+    pub fn agrees(&self, other: &Self) -> bool {
+        Self { device: String::new(), ..self.clone() } == Self { device: String::new(), ..other.clone() }
+    }
 }
 
 /// What is known of a chunk.
@@ -61,7 +108,7 @@ pub fn claim(plan: &Plan, chunk: u64) -> Result<Option<Claim>> {
     }
     // What workers that were killed left half done.
     for part in parts(plan, chunk)? {
-        fs::remove_file(&part).with_context(|| part.display().to_string())?;
+        remove(&part).with_context(|| part.display().to_string())?;
     }
     Ok(Some(Claim { _lock: lock }))
 }
@@ -86,7 +133,9 @@ pub fn record(plan: &Plan, chunk: u64) -> Result<Option<Record>> {
     let record: Record = serde_json::from_str(&text).with_context(|| path.display().to_string())?;
     let range = plan.range(chunk);
     ensure!(
-        record.first as usize == range.start && record.digests.len() == range.len(),
+        record.first as usize == range.start
+            && record.digests.len() == range.len()
+            && record.done.len() == range.len(),
         "{}: frames {} to {}, planned were {} to {}",
         path.display(),
         record.first,
@@ -97,12 +146,29 @@ pub fn record(plan: &Plan, chunk: u64) -> Result<Option<Record>> {
     Ok(Some(record))
 }
 
-/// Makes the chunk's file `part` final and writes its record, in this order.
-pub fn finish(plan: &Plan, chunk: u64, part: &std::path::Path, record: &Record) -> Result<()> {
+/// Where a chunk's frames are: a file, or a folder of pictures.
+pub fn place(plan: &Plan, chunk: u64) -> PathBuf {
+    plan.file(
+        chunk,
+        if matches!(plan.settings.wish.output, Output::Video { .. }) { "mkv" } else { "pictures" },
+    )
+}
+
+/// Makes the chunk's `part` final and writes its record, in this order.
+pub fn finish(plan: &Plan, chunk: u64, part: &Path, record: &Record) -> Result<()> {
     File::open(part).and_then(|file| file.sync_all()).with_context(|| part.display().to_string())?;
-    let path = plan.file(chunk, "mkv");
+    let path = place(plan, chunk);
+    // A folder cannot be renamed onto one that holds pictures, whose record was removed.
+    if path.is_dir() {
+        remove(&path).with_context(|| path.display().to_string())?;
+    }
     fs::rename(part, &path).with_context(|| path.display().to_string())?;
     write_whole(&plan.file(chunk, "json"), serde_json::to_string(record)?.as_bytes())
+}
+
+/// Removes a file or a folder.
+pub fn remove(path: &Path) -> std::io::Result<()> {
+    if path.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) }
 }
 
 /// Half-done files of a chunk.

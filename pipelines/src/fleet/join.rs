@@ -9,39 +9,81 @@ use anyhow::{Context, Result, bail, ensure};
 use super::chunk::{self, Record};
 use super::digest;
 use super::ebml;
-use super::frames::Frames;
 use super::mux;
-use super::plan::Plan;
-use crate::exit::{refused, usage};
+use super::pictures;
+use super::plan::{Output, Plan, Wish};
+use super::proof;
+use super::source::Source;
+use crate::exit::usage;
+use crate::output::{self, Part};
+
+/// What was joined.
+pub struct Joined {
+    /// Frames in all.
+    pub frames: usize,
+    /// Those that differ from what came in.
+    pub changed: usize,
+    /// The files that were written beside the output.
+    pub beside: Vec<std::path::PathBuf>,
+}
+
+/// What an output cannot be called.
+pub fn ending(kind: &Output, output: &Path) -> Result<()> {
+    let ending = output.extension().and_then(|ending| ending.to_str()).unwrap_or_default();
+    match kind {
+        Output::Video { .. } if ending != "mkv" => {
+            Err(usage(format!("{}: the ending must be mkv", output.display())))
+        }
+        Output::Pictures(_) if ending == "mkv" => {
+            Err(usage(format!("{}: the job's frames are pictures; name a folder for them", output.display())))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Refuses if something of an output is there already.
+pub fn free(wish: &Wish, output: &Path, force: bool) -> Result<()> {
+    let beside = proof::places(wish, output);
+    let all: Vec<_> = std::iter::once(output).chain(beside.iter().map(|path| path.as_path())).collect();
+    output::free(&all, force)
+}
 
 /// Joins a job whose chunks are all done.
 ///
 /// # Errors
 /// If chunks are missing, or were made with different networks or packets; if a frame of a chunk or of the joined
-/// file is not the one that was restored, naming it; if `output` is there and `force` is not given.
-pub fn join(plan: &Plan, output: &Path, force: bool) -> Result<()> {
-    if !force && output.exists() {
-        return Err(refused(format!("{} exists; --force replaces it", output.display())));
-    }
-    if output.extension().is_none_or(|ending| ending != "mkv") {
-        return Err(usage(format!("{}: the ending must be mkv", output.display())));
-    }
+/// output is not the one that was restored, naming it; if something is there already and `force` is not given.
+pub fn join(plan: &Plan, output: &Path, force: bool) -> Result<Joined> {
+    ending(&plan.settings.wish.output, output)?;
+    free(&plan.settings.wish, output, force)?;
     let records = records(plan)?;
-    for (chunk, record) in records.iter().enumerate() {
-        whole(plan, chunk as u64, record)?;
+    let video = matches!(plan.settings.wish.output, Output::Video { .. });
+    if video {
+        for (chunk, record) in records.iter().enumerate() {
+            whole(plan, chunk as u64, record)?;
+        }
     }
-    if let Some(folder) = output.parent() {
-        fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
-    }
-    // One part for each process: two that join the same job do not write into each other's.
-    let part = output.with_extension(format!("part-{}.mkv", std::process::id()));
-    let result = mux::write(plan, &records, &part)
-        .and_then(|()| ebml::settle(&part, seed(plan, &records)))
-        .and_then(|()| compare(&part, &mut digests(&records), 0))
-        .and_then(|()| place(&part, output, force));
-    // After `place` it is there only under its own name.
-    let _ = fs::remove_file(&part);
-    result
+    let part = Part::claim(output, force)?;
+    let written = if video {
+        mux::write(plan, &records, part.path())?;
+        let timecode = plan.frames.first().and_then(|frame| frame.timecode.as_deref());
+        ebml::settle(part.path(), seed(plan, &records), timecode)?;
+        compare(part.path(), &mut digests(&records), 0)?;
+        fs::File::open(part.path())
+            .and_then(|file| file.sync_all())
+            .with_context(|| part.path().display().to_string())?;
+        let made = Source::plain(part.path()).open()?;
+        let written = proof::write(plan, &records, output, part.path(), made)?;
+        part.publish()?;
+        written
+    } else {
+        let staged = pictures::stage(plan, &records, output)?;
+        let written = proof::write(plan, &records, output, staged.folder(), staged.open()?)?;
+        staged.publish(output, force)?;
+        written
+    };
+    let (beside, changed) = written.keep();
+    Ok(Joined { frames: plan.frames.len(), changed, beside })
 }
 
 /// Every chunk's record, all made alike.
@@ -59,7 +101,7 @@ fn records(plan: &Plan) -> Result<Vec<Record>> {
     }
     let mut pairs = records.iter().skip(1).enumerate();
     if let Some((index, other)) =
-        pairs.find(|(_, r)| r.network[..2] != records[0].network[..2] || r.packets != records[0].packets)
+        pairs.find(|(_, r)| !r.network.agrees(&records[0].network) || r.packets != records[0].packets)
     {
         bail!(
             "chunk {} was made with {:?} into {}, chunk 0 with {:?} into {}; remove one of them and work again",
@@ -91,9 +133,10 @@ fn whole(plan: &Plan, chunk: u64, record: &Record) -> Result<()> {
 /// Decodes a file and compares every frame; `first` is the number of its first frame.
 fn compare(path: &Path, expected: &mut dyn Iterator<Item = &String>, first: u64) -> Result<()> {
     let mut index = first;
-    let source = Frames::open(path).with_context(|| format!("frame {index} of {}", path.display()))?;
+    let at = |index: u64| format!("frame {index} of {}", path.display());
+    let mut source = Source::plain(path).open().with_context(|| at(index))?;
     loop {
-        let frame = source.next().with_context(|| format!("frame {index} of {}", path.display()))?;
+        let frame = source.next().with_context(|| at(index))?;
         match (frame, expected.next()) {
             (None, None) => return Ok(()),
             (Some(frame), Some(digest)) => {
@@ -122,18 +165,4 @@ fn seed(plan: &Plan, records: &[Record]) -> [u8; 16] {
         *byte = u8::from_str_radix(pair, 16).unwrap_or_default();
     }
     seed
-}
-
-/// Gives the finished file its name. A link cannot replace what appeared meanwhile; a renaming would.
-fn place(part: &Path, output: &Path, force: bool) -> Result<()> {
-    fs::File::open(part).and_then(|file| file.sync_all()).with_context(|| part.display().to_string())?;
-    if force {
-        return fs::rename(part, output).with_context(|| output.display().to_string());
-    }
-    fs::hard_link(part, output).map_err(|error| match error.kind() {
-        std::io::ErrorKind::AlreadyExists => {
-            refused(format!("{} appeared meanwhile; --force replaces it", output.display()))
-        }
-        _ => anyhow::Error::new(error).context(output.display().to_string()),
-    })
 }

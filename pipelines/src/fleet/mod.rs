@@ -5,24 +5,45 @@
 //! chunks that nobody has; `join` proves each frame and writes the file. A chunk is done when its record is there,
 //! and only then: whatever is killed, the rest is missing, and is worked on again.
 
-mod chunk;
+pub mod chunk;
+mod decoder_log;
 mod digest;
 mod ebml;
+mod feed;
+mod framemd5;
 mod frames;
-mod join;
+pub mod join;
+mod line;
 mod mux;
-mod plan;
+mod parse;
+mod pictures;
+pub mod plan;
+mod proof;
+mod quicktime;
+mod sheet;
+mod sidecar;
+pub mod source;
 mod status;
-mod work;
+mod stills;
+mod survey;
+pub mod work;
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
 
 use crate::exit::{self, refused, usage};
-use plan::Plan;
+use crate::recipe::Recipe;
+use crate::sequence::Kind;
+use plan::{Output, Plan, Wish};
+use source::Source;
+
+/// FFV1 with every frame a key frame: a packet depends on its frame alone, so chunks join packet by packet.
+const ENCODER: &str = "avenc_ffv1 gop-size=1 slicecrc=true";
+/// Frames in a chunk, where neither the user nor a recipe says how many.
+const CHUNK: u64 = 250;
 
 /// The first word of the command line that leads here.
 pub const WORD: &str = "fleet";
@@ -39,16 +60,28 @@ pub struct Args {
 enum Command {
     /// Read a video, and write into a new folder which frames there are and where it is cut
     Plan {
-        /// The video
+        /// The video; with an archive recipe also a folder of numbered pictures, or their name with %06d
         input: PathBuf,
         /// The job's folder, on a file system that all workers see
         job: PathBuf,
-        /// Frames in a chunk
-        #[arg(long, value_name = "N", default_value_t = 250, value_parser = clap::value_parser!(u64).range(1..))]
-        chunk: u64,
+        /// An archive recipe: its properties, its encoder, and its proof beside the output
+        #[arg(long, value_name = "FILE")]
+        recipe: Option<PathBuf>,
+        /// Frames in a chunk [default: as the recipe says, else 250]
+        #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+        chunk: Option<u64>,
         /// A property of i2sbrestore, NAME=VALUE; any number of them
         #[arg(long, value_name = "NAME=VALUE")]
         set: Vec<String>,
+        /// Colours of the source, as in bt601 or bt709, where it does not say them or says them wrong
+        #[arg(long, value_name = "COLOURS")]
+        colorimetry: Option<String>,
+        /// Frames a second of a sequence of pictures, as in 24 or 30000/1001
+        #[arg(long, value_name = "RATE")]
+        framerate: Option<String>,
+        /// Keep the frames as pictures; the output is then a folder
+        #[arg(long)]
+        pictures: Option<Kind>,
     },
     /// Restore chunks that are missing, until none is left that no other worker has
     Work {
@@ -70,7 +103,7 @@ enum Command {
     Join {
         /// The job's folder
         job: PathBuf,
-        /// The file to write; it ends in .mkv
+        /// The file to write, which ends in .mkv; of a job with --pictures, the folder
         output: PathBuf,
         /// Replace what is there already
         #[arg(long)]
@@ -81,32 +114,62 @@ enum Command {
 /// Runs one of the commands.
 pub fn run(args: &Args) -> Result<()> {
     match &args.command {
-        Command::Plan { input, job, chunk, set } => plan(input, job, *chunk, set),
+        Command::Plan { input, job, recipe, chunk, set, colorimetry, framerate, pictures } => {
+            let recipe = recipe.as_deref().map(Recipe::read).transpose()?;
+            let archive = match recipe {
+                Some(Recipe::Archive(archive)) => Some(archive),
+                Some(Recipe::File(_) | Recipe::Stream(_)) => {
+                    return Err(usage("--recipe: only recipes of kind archive are for fleets"));
+                }
+                None => None,
+            };
+            let source = Source::new(input, colorimetry.as_deref(), framerate.as_deref())?;
+            let given = archive.as_ref().map(|archive| archive.properties()).unwrap_or_default();
+            let output = match (pictures, &archive) {
+                (Some(kind), _) => Output::Pictures(*kind),
+                (None, Some(archive)) => Output::Video { encoder: archive.encoder.clone() },
+                (None, None) => Output::Video { encoder: ENCODER.into() },
+            };
+            let wish = Wish {
+                source,
+                // A frame that fails would be found only when all is done; the element's default is to stop there.
+                properties: properties(given, set)?,
+                output,
+                chunk_frames: chunk.or(archive.as_ref().map(|archive| archive.chunk)).unwrap_or(CHUNK),
+                proof: archive.map(|archive| plan::Proof { changes: archive.changes }),
+            };
+            let plan = Plan::make(wish, job, &|_| {})?;
+            println!("{}: {} frames in {} chunks", job.display(), plan.settings.frames, plan.chunks());
+            Ok(())
+        }
         Command::Work { job, chunk } => work(&Plan::read(job)?, *chunk),
         Command::Status { job, missing } => status::print(&Plan::read(job)?, *missing),
         Command::Join { job, output, force } => {
-            join::join(&Plan::read(job)?, output, *force)?;
+            let output: PathBuf = output.components().collect();
+            let joined = join::join(&Plan::read(job)?, &output, *force)?;
             println!("{}: joined, every frame as it was restored", output.display());
+            joined.beside.iter().for_each(|path| println!("beside it: {}", path.display()));
             Ok(())
         }
     }
 }
 
-fn plan(input: &Path, job: &Path, chunk: u64, set: &[String]) -> Result<()> {
-    // A frame that fails would be found only when all is done; the element's default is to stop there, too.
-    let mut properties = BTreeMap::new();
+/// What a recipe sets and, above it, the user; names and values are checked.
+pub fn properties(given: BTreeMap<String, String>, set: &[String]) -> Result<BTreeMap<String, String>> {
     let element = gst::ElementFactory::make("i2sbrestore").build()?;
+    let mut own = BTreeMap::new();
     for text in set {
         let pair = text.split_once('=');
         let (name, value) = pair.ok_or_else(|| usage(format!("--set {text}: no NAME=VALUE")))?;
-        crate::restore::set(&element, name, value)?;
-        if properties.insert(name.to_owned(), value.to_owned()).is_some() {
+        if own.insert(name.to_owned(), value.to_owned()).is_some() {
             return Err(usage(format!("--set {text}: {name} is set twice")));
         }
     }
-    let plan = Plan::make(input, job, properties, chunk)?;
-    println!("{}: {} frames in {} chunks", job.display(), plan.settings.frames, plan.chunks());
-    Ok(())
+    let all: BTreeMap<_, _> = given.into_iter().chain(own).collect();
+    for (name, value) in &all {
+        crate::restore::set(&element, name, value)?;
+    }
+    Ok(all)
 }
 
 fn work(plan: &Plan, only: Option<u64>) -> Result<()> {
@@ -129,9 +192,9 @@ fn work(plan: &Plan, only: Option<u64>) -> Result<()> {
             }
             continue;
         }
-        let record = work::restore(plan, chunk).with_context(|| format!("chunk {chunk}"))?;
+        let record = work::restore(plan, chunk, &|_| {}).with_context(|| format!("chunk {chunk}"))?;
         let (frames, seconds) = (record.digests.len(), record.seconds);
-        let [model, _, device, _] = &record.network;
+        let (model, device) = (&record.network.model, &record.network.device);
         println!(
             "chunk {chunk}: {} of {frames} frames restored in {seconds:.1} s ({:.2} frames/s) with {model} on {device}",
             record.restored,

@@ -9,9 +9,12 @@ use anyhow::{Context, Result, bail, ensure};
 use gst::prelude::*;
 
 use super::chunk::Record;
-use super::frames::told;
+use super::ebml;
+use super::feed;
+use super::parse;
 use super::plan::Plan;
 use crate::interrupt;
+use crate::progress::told;
 
 /// Most compressed data of one stream that may wait for the video, in bytes.
 const WAITING_BYTES: u32 = 512 << 20;
@@ -29,20 +32,54 @@ pub fn write(plan: &Plan, records: &[Record], output: &Path) -> Result<()> {
 
 fn run(pipeline: &gst::Pipeline, plan: &Plan, records: &[Record], output: &Path) -> Result<()> {
     let location = |path: &Path| path.to_str().map(str::to_owned).context("a path is not UTF-8");
-    let input = &plan.settings.input;
+    let input = location(&plan.settings.wish.source.input)?;
     let caps: gst::Caps = records.first().context("no chunks")?.packets.parse().context("caps of packets")?;
-    let video =
-        gst_app::AppSrc::builder().caps(&caps).format(gst::Format::Time).max_buffers(4).block(true).build();
+    let video = feed::source(&caps);
     // The file's own time, not the clock's: equal inputs give equal files.
+    let first = plan.settings.wish.source.files()?.into_iter().next().context("a source without files")?;
     let made =
-        std::fs::metadata(input)?.modified()?.duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+        std::fs::metadata(first)?.modified()?.duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
     let made = gst::glib::DateTime::from_unix_utc(made.as_secs() as i64)?;
     let muxer = gst::ElementFactory::make("matroskamux").property("creation-time", made).build()?;
     let sink = gst::ElementFactory::make("filesink").property("location", location(output)?).build()?;
-    let source = gst::ElementFactory::make("filesrc").property("location", location(input)?).build()?;
-    let parse = gst::ElementFactory::make("parsebin").build()?;
-    pipeline.add_many([video.upcast_ref(), &muxer, &sink, &source, &parse])?;
+    pipeline.add_many([video.upcast_ref(), &muxer, &sink])?;
     gst::Element::link_many([video.upcast_ref(), &muxer, &sink])?;
+    if let Some(timecode) = plan.frames.first().and_then(|frame| frame.timecode.as_deref()) {
+        let mut tags = gst::TagList::new();
+        tags.make_mut()
+            .add::<gst::tags::Composer>(&ebml::lent(timecode).as_str(), gst::TagMergeMode::Replace);
+        // On its way once the source has begun its stream.
+        video.send_event(gst::event::Tag::new(tags));
+    }
+    let bus = pipeline.bus().context("a pipeline has a bus")?;
+    let error = || bus.pop_filtered(&[gst::MessageType::Error]).map(|message| told(&message));
+    let others =
+        if plan.settings.wish.source.stills() { None } else { Some(others(pipeline, &muxer, &input)?) };
+    pipeline
+        .set_state(gst::State::Playing)
+        .map_err(|_| error().unwrap_or_else(|| anyhow::anyhow!("it does not start")))?;
+    if let Some(streams) = &others {
+        all_there(&bus, streams).with_context(|| input.clone())?;
+    }
+    for (chunk, record) in records.iter().enumerate() {
+        packets(pipeline, &video, plan, chunk as u64, record).map_err(|failed| error().unwrap_or(failed))?;
+    }
+    video.end_of_stream()?;
+    loop {
+        let kinds = [gst::MessageType::Eos, gst::MessageType::Error];
+        match bus.timed_pop_filtered(200 * gst::ClockTime::MSECOND, &kinds) {
+            Some(message) if message.type_() == gst::MessageType::Eos => return Ok(()),
+            Some(message) => return Err(told(&message)),
+            None => ensure!(!interrupt::asked(), "interrupted"),
+        }
+    }
+}
+
+/// Everything of the input beside its video, on its way into `muxer`; a word comes for each stream.
+fn others(pipeline: &gst::Pipeline, muxer: &gst::Element, input: &str) -> Result<mpsc::Receiver<()>> {
+    let source = gst::ElementFactory::make("filesrc").property("location", input).build()?;
+    let parse = parse::bin()?;
+    pipeline.add_many([&source, &parse])?;
     source.link(&parse)?;
     let (weak, weak_muxer) = (pipeline.downgrade(), muxer.downgrade());
     let (linked, streams) = mpsc::channel();
@@ -55,38 +92,27 @@ fn run(pipeline: &gst::Pipeline, plan: &Plan, records: &[Record], output: &Path)
             Err(error) => gst::element_error!(parse, gst::StreamError::Failed, ("{error:#}"), ["{error:#}"]),
         }
     });
-    let bus = pipeline.bus().context("a pipeline has a bus")?;
-    let error = || bus.pop_filtered(&[gst::MessageType::Error]).map(|message| told(&message));
-    pipeline
-        .set_state(gst::State::Playing)
-        .map_err(|_| error().unwrap_or_else(|| anyhow::anyhow!("it does not start")))?;
-    // The muxer waits for the first packet of each stream that it knows: it must know all before it gets one.
+    Ok(streams)
+}
+
+/// Waits until every stream is there: the muxer waits for the first packet of each stream that it knows, and must
+/// know all before it gets one.
+fn all_there(bus: &gst::Bus, streams: &mpsc::Receiver<()>) -> Result<()> {
     let kinds = [gst::MessageType::StreamCollection, gst::MessageType::Error];
     let count = match bus.timed_pop_filtered(STREAMS_WITHIN, &kinds) {
         Some(message) => match message.view() {
             gst::MessageView::StreamCollection(found) => found.stream_collection().len(),
             _ => return Err(told(&message)),
         },
-        None => bail!("{}: its streams are not known after {STREAMS_WITHIN}", input.display()),
+        None => bail!("its streams are not known after {STREAMS_WITHIN}"),
     };
     for _ in 0..count {
         if streams.recv_timeout(STREAMS_WITHIN.into()).is_err() {
-            let slow = || anyhow::anyhow!("{}: not all of {count} streams came", input.display());
-            return Err(error().unwrap_or_else(slow));
+            let error = bus.pop_filtered(&[gst::MessageType::Error]).map(|message| told(&message));
+            return Err(error.unwrap_or_else(|| anyhow::anyhow!("not all of {count} streams came")));
         }
     }
-    for (chunk, record) in records.iter().enumerate() {
-        feed(&video, plan, chunk as u64, record).map_err(|failed| error().unwrap_or(failed))?;
-    }
-    video.end_of_stream()?;
-    loop {
-        let kinds = [gst::MessageType::Eos, gst::MessageType::Error];
-        match bus.timed_pop_filtered(200 * gst::ClockTime::MSECOND, &kinds) {
-            Some(message) if message.type_() == gst::MessageType::Eos => return Ok(()),
-            Some(message) => return Err(told(&message)),
-            None => ensure!(!interrupt::asked(), "interrupted"),
-        }
-    }
+    Ok(())
 }
 
 /// `queue ! muxer` for what is copied; the first video stream is what the chunks replace.
@@ -113,7 +139,13 @@ fn stream(pipeline: &gst::Pipeline, muxer: &gst::Element, pad: &gst::Pad, seen: 
 }
 
 /// Pushes the packets of one chunk, with the planned times.
-fn feed(video: &gst_app::AppSrc, plan: &Plan, chunk: u64, record: &Record) -> Result<()> {
+fn packets(
+    into: &gst::Pipeline,
+    video: &gst_app::AppSrc,
+    plan: &Plan,
+    chunk: u64,
+    record: &Record,
+) -> Result<()> {
     let path = plan.file(chunk, "mkv");
     let description = "filesrc name=source ! matroskademux ! appsink name=sink sync=false max-buffers=4";
     let pipeline = gst::parse::launch(description)?.downcast::<gst::Pipeline>().ok().context("a pipeline")?;
@@ -132,7 +164,7 @@ fn feed(video: &gst_app::AppSrc, plan: &Plan, chunk: u64, record: &Record) -> Re
             data.set_dts(gst::ClockTime::NONE);
             let next = plan.frames.get(first + count + 1).map(|next| next.time - planned.time);
             data.set_duration(next.map(gst::ClockTime::from_nseconds));
-            video.push_buffer(packet)?;
+            feed::push(into, video, packet)?;
             count += 1;
             ensure!(!interrupt::asked(), "interrupted");
         }

@@ -3,17 +3,18 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
-use std::io::{BufRead, BufReader, BufWriter, Write};
+use std::io::{BufRead, BufReader, Write};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail, ensure};
-use gst::prelude::*;
+use anyhow::{Context, Result, ensure};
 use serde::{Deserialize, Serialize};
 
 use super::digest;
-use super::frames::Frames;
+use super::source::Source;
+use super::survey::survey;
 use crate::exit::refused;
+use crate::sequence;
 
 /// The plan, written last: a folder without it is no job.
 const PLAN: &str = "plan.json";
@@ -22,24 +23,59 @@ const FRAMES: &str = "frames.txt";
 /// Folder of the restored chunks.
 const CHUNKS: &str = "chunks";
 
+/// What somebody asks for.
+#[derive(Debug, Clone, Serialize, Deserialize, PartialEq)]
+#[serde(deny_unknown_fields)]
+pub struct Wish {
+    /// What is restored.
+    pub source: Source,
+    /// Properties of `i2sbrestore`, by name.
+    pub properties: BTreeMap<String, String>,
+    /// What the frames are kept as.
+    pub output: Output,
+    /// Frames in each chunk but the last.
+    pub chunk_frames: u64,
+    /// What is written beside the output; without it, nothing.
+    pub proof: Option<Proof>,
+}
+
+/// What restored frames are kept as.
+#[derive(Debug, Clone, Serialize, Deserialize, PartialEq)]
+#[serde(rename_all = "kebab-case")]
+pub enum Output {
+    /// Matroska.
+    Video {
+        /// Description of the encoder: lossless, each packet a key frame.
+        encoder: String,
+    },
+    /// A folder of pictures.
+    Pictures(sequence::Kind),
+}
+
+/// What is written beside the output.
+#[derive(Debug, Clone, Serialize, Deserialize, PartialEq)]
+#[serde(deny_unknown_fields)]
+pub struct Proof {
+    /// How many of the largest changes are listed and shown.
+    pub changes: usize,
+}
+
 /// What `plan.json` holds.
 #[derive(Debug, Clone, Serialize, Deserialize, PartialEq)]
 #[serde(deny_unknown_fields)]
 pub struct Settings {
     /// Version of the program that planned; the same must work and join.
     pub version: String,
-    /// The video, as an absolute path that every machine sees.
-    pub input: PathBuf,
-    /// Its length in bytes.
+    /// Length of the source in bytes.
     pub bytes: u64,
+    /// Its SHA-256, if there is to be proof: of a sequence, that of the lines that `sha256sum` prints.
+    pub sha256: Option<String>,
     /// Caps of its decoded frames.
     pub caps: String,
-    /// Properties of `i2sbrestore`, by name.
-    pub properties: BTreeMap<String, String>,
     /// Number of frames.
     pub frames: u64,
-    /// Frames in each chunk but the last.
-    pub chunk_frames: u64,
+    /// What was asked for.
+    pub wish: Wish,
 }
 
 /// A frame of the input.
@@ -49,6 +85,34 @@ pub struct Planned {
     pub time: u64,
     /// Digest of its samples.
     pub digest: String,
+    /// Its time code.
+    pub timecode: Option<String>,
+    /// Its captions: kind and bytes in hexadecimal digits.
+    pub captions: Option<String>,
+}
+
+/// What stands for nothing in a line.
+const NOTHING: &str = "-";
+
+impl std::fmt::Display for Planned {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let or = |text: &Option<String>| text.clone().unwrap_or_else(|| NOTHING.to_owned());
+        write!(f, "{} {} {} {}", self.time, self.digest, or(&self.timecode), or(&self.captions))
+    }
+}
+
+impl Planned {
+    fn parse(line: &str) -> Option<Self> {
+        let words: Vec<&str> = line.split(' ').collect();
+        let [time, digest, timecode, captions] = words[..] else { return None };
+        let or = |text: &str| Some(text.to_owned()).filter(|text| text != NOTHING);
+        Some(Self {
+            time: time.parse().ok()?,
+            digest: digest.to_owned(),
+            timecode: or(timecode),
+            captions: or(captions),
+        })
+    }
 }
 
 /// A job: its folder and what is planned there.
@@ -67,13 +131,7 @@ impl Plan {
     /// # Errors
     /// If the folder is a job already; if the input changes its caps, holds a damaged frame or none, or frames
     /// whose times do not rise.
-    pub fn make(
-        input: &Path,
-        folder: &Path,
-        properties: BTreeMap<String, String>,
-        chunk_frames: u64,
-    ) -> Result<Self> {
-        let input = input.canonicalize().with_context(|| input.display().to_string())?;
+    pub fn make(wish: Wish, folder: &Path, see: &dyn Fn(usize)) -> Result<Self> {
         fs::create_dir_all(folder.join(CHUNKS)).with_context(|| folder.display().to_string())?;
         // Made anew or not at all: two plans in one folder cannot both win.
         let list = OpenOptions::new().write(true).create_new(true).open(folder.join(FRAMES));
@@ -83,23 +141,50 @@ impl Plan {
             }
             _ => anyhow::Error::new(error).context(folder.display().to_string()),
         })?;
-        let planned = survey(&input, list);
+        let planned = survey(&wish, list, see);
         if planned.is_err() {
             // So that the same folder can be used once the cause is gone.
             let _ = fs::remove_file(folder.join(FRAMES));
         }
-        let (caps, frames) = planned.with_context(|| input.display().to_string())?;
+        let found = planned.with_context(|| wish.source.input.display().to_string())?;
         let settings = Settings {
             version: env!("CARGO_PKG_VERSION").into(),
-            bytes: fs::metadata(&input)?.len(),
-            input,
-            caps,
-            properties,
-            frames: frames.len() as u64,
-            chunk_frames,
+            bytes: wish.source.bytes()?,
+            sha256: wish.proof.as_ref().map(|_| sum(&wish.source)).transpose()?,
+            caps: found.caps.to_string(),
+            frames: found.frames.len() as u64,
+            wish,
         };
         write_whole(&folder.join(PLAN), serde_json::to_string_pretty(&settings)?.as_bytes())?;
-        Ok(Self { folder: folder.to_owned(), settings, frames })
+        Ok(Self { folder: folder.to_owned(), settings, frames: found.frames })
+    }
+
+    /// Goes on with the job in a folder of one's own, or begins it: what is half planned there is planned anew.
+    ///
+    /// # Errors
+    /// Refused if another job is there, or the source is no longer what it was.
+    pub fn resume(wish: Wish, folder: &Path, see: &dyn Fn(usize)) -> Result<Self> {
+        if !folder.join(PLAN).exists() {
+            // It may not be there.
+            let _ = fs::remove_file(folder.join(FRAMES));
+            return Self::make(wish, folder, see);
+        }
+        let plan = Self::read(folder)?;
+        let then = &plan.settings;
+        let changed = if then.wish != wish {
+            Some("other settings")
+        } else if then.bytes != wish.source.bytes()? || then.sha256 != Some(sum(&wish.source)?) {
+            Some("another source of the same name")
+        } else {
+            None
+        };
+        match changed {
+            Some(what) => Err(refused(format!(
+                "{} holds an unfinished job with {what}; finish that one, or remove the folder",
+                folder.display()
+            ))),
+            None => Ok(plan),
+        }
     }
 
     /// Reads a job.
@@ -115,15 +200,13 @@ impl Plan {
             settings.version,
             env!("CARGO_PKG_VERSION")
         );
-        ensure!(settings.chunk_frames > 0, "{}: chunk_frames is 0", path.display());
+        ensure!(settings.wish.chunk_frames > 0, "{}: chunk_frames is 0", path.display());
         let path = folder.join(FRAMES);
         let file = File::open(&path).with_context(|| path.display().to_string())?;
         let mut frames = Vec::new();
         for (index, line) in BufReader::new(file).lines().enumerate() {
             let line = line.with_context(|| path.display().to_string())?;
-            let frame = line.split_once(' ').and_then(|(time, digest)| {
-                Some(Planned { time: time.parse().ok()?, digest: digest.to_owned() })
-            });
+            let frame = Planned::parse(&line);
             frames
                 .push(frame.with_context(|| format!("{}: line {} is no frame", path.display(), index + 1))?);
         }
@@ -139,13 +222,13 @@ impl Plan {
 
     /// How many chunks there are.
     pub fn chunks(&self) -> u64 {
-        self.settings.frames.div_ceil(self.settings.chunk_frames)
+        self.settings.frames.div_ceil(self.settings.wish.chunk_frames)
     }
 
     /// The frames of a chunk.
     pub fn range(&self, chunk: u64) -> Range<usize> {
-        let first = chunk * self.settings.chunk_frames;
-        first as usize..(first + self.settings.chunk_frames).min(self.settings.frames) as usize
+        let first = chunk * self.settings.wish.chunk_frames;
+        first as usize..(first + self.settings.wish.chunk_frames).min(self.settings.frames) as usize
     }
 
     /// A file of a chunk.
@@ -154,41 +237,19 @@ impl Plan {
     }
 }
 
-/// Caps, and all frames, which are written into `list` as they come.
-fn survey(input: &Path, list: File) -> Result<(String, Vec<Planned>)> {
-    let source = Frames::open(input)?;
-    let mut list = BufWriter::new(list);
-    let mut caps: Option<gst::Caps> = None;
-    let mut frames: Vec<Planned> = Vec::new();
-    while let Some(frame) = source.next().with_context(|| format!("frame {}", frames.len()))? {
-        let index = frames.len();
-        match &caps {
-            Some(caps) if *caps != frame.caps => {
-                bail!(
-                    "frame {index}: the video changes from {caps} to {}; cut the file there first",
-                    frame.caps
-                )
-            }
-            Some(_) => {}
-            None => {
-                let encoder = gst::parse::bin_from_description(super::work::ENCODER, true)?;
-                let takes = encoder.static_pad("sink").map(|pad| pad.query_caps(None));
-                if !takes.is_some_and(|takes| takes.can_intersect(&frame.caps)) {
-                    bail!("the lossless encoder ({}) cannot hold {}", super::work::ENCODER, frame.caps);
-                }
-                caps = Some(frame.caps.clone());
-            }
-        }
-        let planned =
-            Planned { time: frame.time.nseconds(), digest: digest::frame(&frame.buffer, &frame.caps)? };
-        if frames.last().is_some_and(|last| last.time >= planned.time) {
-            bail!("frame {index} at {} is not later than the one before it", frame.time);
-        }
-        writeln!(list, "{} {}", planned.time, planned.digest)?;
-        frames.push(planned);
+/// The SHA-256 of a file, or of the lines that `sha256sum *` prints in a sequence's folder.
+fn sum(source: &Source) -> Result<String> {
+    if !source.stills() {
+        return digest::sha256(&source.input);
     }
-    list.into_inner()?.sync_all()?;
-    Ok((caps.context("it holds no video that can be decoded")?.to_string(), frames))
+    let mut lines = Vec::new();
+    for path in source.files()? {
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        lines.push((format!("{}  {name}\n", digest::sha256(&path)?), name));
+    }
+    // As a shell orders them.
+    lines.sort_by(|(_, a), (_, b)| a.cmp(b));
+    Ok(digest::sha256_of(lines.into_iter().map(|(line, _)| line).collect::<String>().as_bytes()))
 }
 
 /// Writes beside the place and renames, so that the file is there as a whole or not at all.
@@ -210,16 +271,30 @@ mod tests {
     use super::*;
 
     fn plan(frames: u64, chunk_frames: u64) -> Plan {
-        let settings = Settings {
-            version: String::new(),
-            input: PathBuf::new(),
-            bytes: 0,
-            caps: String::new(),
+        let wish = Wish {
+            source: Source::plain(Path::new("")),
             properties: BTreeMap::new(),
-            frames,
+            output: Output::Pictures(sequence::Kind::Png),
             chunk_frames,
+            proof: None,
         };
+        let settings =
+            Settings { version: String::new(), bytes: 0, sha256: None, caps: String::new(), frames, wish };
         Plan { folder: PathBuf::new(), settings, frames: Vec::new() }
+    }
+
+    #[test]
+    fn lines_hold_what_a_frame_has() {
+        let frame = |timecode: Option<&str>| Planned {
+            time: 40,
+            digest: "ab".into(),
+            timecode: timecode.map(Into::into),
+            captions: Some("cea708-raw:fc".into()),
+        };
+        for frame in [frame(None), frame(Some("01:00:00;02"))] {
+            assert_eq!(Planned::parse(&frame.to_string()), Some(frame));
+        }
+        assert_eq!(Planned::parse("40 ab"), None);
     }
 
     #[test]

@@ -27,7 +27,7 @@ pub fn print(plan: &Plan, only_missing: bool) -> Result<()> {
         left.iter().for_each(|chunk| println!("{chunk}"));
         return Ok(());
     }
-    println!("{} chunks of {} frames", plan.chunks(), plan.settings.chunk_frames);
+    println!("{} chunks of {} frames", plan.chunks(), plan.settings.wish.chunk_frames);
     for (name, list) in [("done", &done), ("in work", &in_work), ("missing", &missing)] {
         println!("{name:8} {:6}  {}", list.len(), ranges(list));
     }

@@ -1,34 +1,31 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Restores one chunk: exactly its frames, each proved to be the planned one, into a lossless file.
+//! Restores one chunk: exactly its frames, each proved to be the planned one, into lossless files.
 
-use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
-use anyhow::{Context, Result, bail, ensure};
-use gst::prelude::*;
+use anyhow::{Context, Result};
 
 use super::chunk::{self, Record};
 use super::digest;
-use super::frames::{Frame, Frames, told};
-use super::plan::Plan;
+use super::line::{Line, Target};
+use super::plan::{Output, Plan};
+use super::source::Frame;
+use super::survey::PATIENCE;
 use crate::interrupt;
-
-/// FFV1 with every frame a key frame: a packet depends on its frame alone, so chunks join packet by packet.
-pub const ENCODER: &str = "avenc_ffv1 gop-size=1 slicecrc=true";
 
 /// Restores a chunk that was claimed.
 ///
 /// # Errors
 /// If a frame is not the planned one, naming it; if the element, the encoder or the disk fails. No file is left.
-pub fn restore(plan: &Plan, chunk: u64) -> Result<Record> {
+/// `see` is told how many frames went in.
+pub fn restore(plan: &Plan, chunk: u64, see: &dyn Fn(usize)) -> Result<Record> {
     let part = plan.file(chunk, &format!("part-{}", std::process::id()));
     let range = plan.range(chunk);
-    let result = attempt(plan, chunk, &part, range.start > 0).or_else(|error| match error {
+    let result = attempt(plan, chunk, &part, range.start > 0, see).or_else(|error| match error {
         Trouble::Seek(reason) => {
             eprintln!("chunk {chunk}: {reason:#}; reading from the start instead");
-            attempt(plan, chunk, &part, false)
+            attempt(plan, chunk, &part, false, see)
         }
         other => Err(other),
     });
@@ -38,7 +35,7 @@ pub fn restore(plan: &Plan, chunk: u64) -> Result<Record> {
     let result = result.and_then(|record| chunk::finish(plan, chunk, &part, &record).map(|()| record));
     if result.is_err() {
         // It may not have been made yet.
-        let _ = std::fs::remove_file(&part);
+        let _ = chunk::remove(&part);
     }
     result
 }
@@ -56,26 +53,33 @@ impl<E: Into<anyhow::Error>> From<E> for Trouble {
     }
 }
 
-fn attempt(plan: &Plan, chunk: u64, part: &Path, seek: bool) -> Result<Record, Trouble> {
+fn attempt(plan: &Plan, chunk: u64, part: &Path, seek: bool, see: &dyn Fn(usize)) -> Result<Record, Trouble> {
     let started = Instant::now();
     let range = plan.range(chunk);
-    let size =
-        std::fs::metadata(&plan.settings.input).with_context(|| plan.settings.input.display().to_string())?;
-    if size.len() != plan.settings.bytes {
-        return Err(anyhow::anyhow!(
-            "{}: {} bytes, planned were {}; it changed since",
-            plan.settings.input.display(),
-            size.len(),
-            plan.settings.bytes
-        )
-        .into());
+    let (wish, input) = (&plan.settings.wish, plan.settings.wish.source.input.display());
+    let bytes = wish.source.bytes()?;
+    if bytes != plan.settings.bytes {
+        let planned = plan.settings.bytes;
+        return Err(
+            anyhow::anyhow!("{input}: {bytes} bytes, planned were {planned}; it changed since").into()
+        );
     }
-    let source = Frames::open(&plan.settings.input)?;
+    let mut source = wish.source.open()?;
     let mut next = 0;
     if seek {
         source.seek(gst::ClockTime::from_nseconds(plan.frames[range.start].time)).map_err(Trouble::Seek)?;
     }
-    let mut line = Line::new(&plan.settings.caps, &plan.settings.properties, part)?;
+    let target = match &wish.output {
+        Output::Video { encoder } => Target::Video { part, encoder },
+        Output::Pictures(kind) => {
+            // What an attempt from a seek left.
+            let _ = chunk::remove(part);
+            std::fs::create_dir(part).with_context(|| part.display().to_string())?;
+            Target::Pictures { part: part.to_owned(), kind: *kind, first: range.start }
+        }
+    };
+    let mut line =
+        Line::new(&plan.settings.caps.parse().context("the plan's caps")?, &wish.properties, target)?;
     while next < range.end {
         let frame = match source.next().with_context(|| format!("frame {next}")) {
             Ok(frame) => frame,
@@ -86,7 +90,7 @@ fn attempt(plan: &Plan, chunk: u64, part: &Path, seek: bool) -> Result<Record, T
             None => Some(anyhow::anyhow!("frame {next} is missing: the file ends before it")),
             Some(frame) if seek && next < range.start => {
                 // A seek may come out before its frame, never after it.
-                if frame.time.nseconds() < plan.frames[range.start].time {
+                if early(plan, range.start, frame)? {
                     continue;
                 }
                 next = range.start;
@@ -101,33 +105,47 @@ fn attempt(plan: &Plan, chunk: u64, part: &Path, seek: bool) -> Result<Record, T
             Some(reason) => return Err(reason.into()),
             None => {}
         }
-        if let Some(frame) = frame.filter(|_| range.contains(&next)) {
-            line.push(frame).with_context(|| format!("frame {next}"))?;
+        if let Some(mut frame) = frame.filter(|_| range.contains(&next)) {
+            frame.time = gst::ClockTime::from_nseconds(plan.frames[next].time);
+            line.push(&frame).with_context(|| format!("frame {next}"))?;
+            see(next + 1 - range.start);
         }
         next += 1;
     }
-    let (digests, packets, restored, network) = line.end()?;
-    if digests.len() != range.len() {
-        return Err(anyhow::anyhow!("{} frames went in, {} came out", range.len(), digests.len()).into());
+    let made = line.end()?;
+    if made.digests.len() != range.len() || made.done.len() != range.len() {
+        let (ins, outs) = (range.len(), made.digests.len());
+        return Err(anyhow::anyhow!("{ins} frames went in, {outs} came out").into());
     }
-    let (file, bytes) = digest::file(part)?;
+    let (file, bytes) = if part.is_dir() { digest::folder(part)? } else { digest::file(part)? };
     Ok(Record {
         first: range.start as u64,
-        digests,
-        packets,
+        digests: made.digests,
+        done: made.done,
+        packets: made.packets,
         bytes,
         file,
-        network,
-        restored,
+        network: made.network,
+        restored: made.restored,
         seconds: started.elapsed().as_secs_f64(),
     })
+}
+
+/// Whether a frame is before number `index`: by its time, and where times were put right, by its samples.
+fn early(plan: &Plan, index: usize, frame: &Frame) -> Result<bool> {
+    let time = plan.frames[index].time;
+    Ok(frame.time.nseconds() < time
+        && digest::frame(&frame.buffer, &frame.caps)? != plan.frames[index].digest)
 }
 
 /// What is wrong with a frame that should be number `index`.
 fn check(plan: &Plan, index: usize, frame: &Frame) -> Result<Option<anyhow::Error>> {
     let planned = &plan.frames[index];
-    let input = plan.settings.input.display();
-    if frame.time.nseconds() != planned.time {
+    let input = plan.settings.wish.source.input.display();
+    // In plans for which times were put right, they may be off by as much.
+    let slack = frame.buffer.duration().unwrap_or_default().nseconds() * PATIENCE as u64;
+    let slack = if plan.settings.wish.proof.is_some() { slack } else { 0 };
+    if frame.time.nseconds().abs_diff(planned.time) > slack {
         let time = gst::ClockTime::from_nseconds(planned.time);
         return Ok(Some(anyhow::anyhow!("{input}: frame {index} is at {}, planned was {time}", frame.time)));
     }
@@ -140,105 +158,4 @@ fn check(plan: &Plan, index: usize, frame: &Frame) -> Result<Option<anyhow::Erro
         )));
     }
     Ok(None)
-}
-
-/// `appsrc ! i2sbrestore ! avenc_ffv1 ! matroskamux ! filesink`.
-struct Line {
-    pipeline: gst::Pipeline,
-    source: gst_app::AppSrc,
-    restore: gst::Element,
-    encoder: gst::Element,
-    digests: Arc<Mutex<Vec<Result<String>>>>,
-}
-
-impl Line {
-    fn new(caps: &str, properties: &BTreeMap<String, String>, part: &Path) -> Result<Self> {
-        let caps: gst::Caps = caps.parse().context("the plan's caps")?;
-        let pipeline = gst::Pipeline::new();
-        let source = gst_app::AppSrc::builder()
-            .caps(&caps)
-            .format(gst::Format::Time)
-            .max_buffers(2)
-            .block(true)
-            .build();
-        let restore = gst::ElementFactory::make("i2sbrestore").build()?;
-        for (name, text) in properties {
-            crate::restore::set(&restore, name, text)?;
-        }
-        let encoder = gst::parse::bin_from_description(ENCODER, true)?.upcast::<gst::Element>();
-        let muxer = gst::ElementFactory::make("matroskamux").build()?;
-        let location = part.to_str().context("the job's folder is not UTF-8")?;
-        let sink = gst::ElementFactory::make("filesink").property("location", location).build()?;
-        let all = [source.upcast_ref(), &restore, &encoder, &muxer, &sink];
-        pipeline.add_many(all)?;
-        gst::Element::link_many(all)?;
-        let digests = Arc::<Mutex<Vec<_>>>::default();
-        let seen = digests.clone();
-        let pad = restore.static_pad("src").context("i2sbrestore has no source pad")?;
-        pad.add_probe(gst::PadProbeType::BUFFER, move |pad, info| {
-            if let (Some(buffer), Some(caps)) = (info.buffer(), pad.current_caps()) {
-                seen.lock().unwrap_or_else(PoisonError::into_inner).push(digest::frame(buffer, &caps));
-            }
-            gst::PadProbeReturn::Ok
-        });
-        let line = Self { pipeline, source, restore, encoder, digests };
-        line.pipeline.set_state(gst::State::Playing).map_err(|_| line.failed())?;
-        Ok(line)
-    }
-
-    fn push(&mut self, frame: Frame) -> Result<()> {
-        let mut buffer = frame.buffer;
-        // As in the whole file: times count from the start of its presentation.
-        buffer.make_mut().set_pts(frame.time);
-        self.source.push_buffer(buffer).map_err(|_| self.failed())?;
-        if interrupt::asked() {
-            bail!("interrupted");
-        }
-        self.no_error()
-    }
-
-    /// Digests of what came out, caps of the packets, how many frames were restored, and with what.
-    fn end(self) -> Result<(Vec<String>, String, u64, [String; 4])> {
-        self.source.end_of_stream().map_err(|_| self.failed())?;
-        let bus = self.pipeline.bus().context("a pipeline has a bus")?;
-        let kinds = [gst::MessageType::Eos, gst::MessageType::Error];
-        let message = loop {
-            match bus.timed_pop_filtered(200 * gst::ClockTime::MSECOND, &kinds) {
-                Some(message) => break message,
-                None => ensure!(!interrupt::asked(), "interrupted"),
-            }
-        };
-        if message.type_() == gst::MessageType::Error {
-            return Err(told(&message));
-        }
-        let packets =
-            self.encoder.static_pad("src").and_then(|pad| pad.current_caps()).context("no packets")?;
-        let stats: gst::Structure = self.restore.property("stats");
-        let text = |name: &str| stats.get::<String>(name).unwrap_or_default();
-        let network = ["model", "hash", "device", "precision"].map(text);
-        let restored = stats.get::<u64>("restored").unwrap_or_default();
-        // The file is whole only once the sink is closed.
-        self.pipeline.set_state(gst::State::Null)?;
-        let digests = std::mem::take(&mut *self.digests.lock().unwrap_or_else(PoisonError::into_inner));
-        Ok((digests.into_iter().collect::<Result<_>>()?, packets.to_string(), restored, network))
-    }
-
-    fn no_error(&self) -> Result<()> {
-        let bus = self.pipeline.bus().context("a pipeline has a bus")?;
-        bus.pop_filtered(&[gst::MessageType::Error]).map_or(Ok(()), |message| Err(told(&message)))
-    }
-
-    fn failed(&self) -> anyhow::Error {
-        let wait = gst::ClockTime::from_seconds(1);
-        let message =
-            self.pipeline.bus().and_then(|bus| bus.timed_pop_filtered(wait, &[gst::MessageType::Error]));
-        message.map_or_else(|| anyhow::anyhow!("the pipeline stopped"), |message| told(&message))
-    }
-}
-
-impl Drop for Line {
-    fn drop(&mut self) {
-        // Only a pipeline that cannot be stopped fails here, and nobody waits for it.
-        let _ = self.pipeline.set_state(gst::State::Null);
-    }
 }

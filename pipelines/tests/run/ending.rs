@@ -6,13 +6,13 @@ use std::process::{Child, Command};
 
 use crate::rig::{clip, log_lines, make_file, runner, streams, until};
 
-fn signal(child: &Child, name: &str) {
+pub fn signal(child: &Child, name: &str) {
     // What gets the signal, `timeout`, hands it on.
     let killed = Command::new("kill").args([name, &child.id().to_string()]).status();
     assert!(killed.expect("kill of coreutils").success());
 }
 
-fn code(child: &mut Child) -> Option<i32> {
+pub fn code(child: &mut Child) -> Option<i32> {
     let mut status = None;
     until(&mut || {
         status = child.try_wait().expect("our child");

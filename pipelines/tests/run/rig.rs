@@ -16,16 +16,29 @@ pub fn clip() -> PathBuf {
     Path::new(HERE).join("../tests/fixtures/clips/cockatoo.mp4")
 }
 
+/// How long the soak on air takes.
+pub fn soak_seconds() -> u64 {
+    std::env::var("I2SB_SOAK_SECONDS").map_or(12, |text| text.parse().expect("I2SB_SOAK_SECONDS is a number"))
+}
+
 /// A program that is killed if it takes too long. In the foreground, `timeout` hands a signal on once; else
 /// the program gets it a second time through its process group, and a second Ctrl-C ends it at once.
 pub fn limited(program: &Path) -> Command {
     let mut command = Command::new("timeout");
-    command.args(["--foreground", "--kill-after=10", "300"]).arg(program);
+    let limit = (300 + soak_seconds()).to_string();
+    command.args(["--foreground", "--kill-after=10", &limit]).arg(program);
     command
 }
 
-/// The program with a recipe of this tree, whose plugin is built first if need be.
+/// The program with a recipe of this tree.
 pub fn runner(job: &str) -> Command {
+    let mut command = bare();
+    command.arg("--recipe").arg(Path::new(HERE).join(job).join("pipeline.toml"));
+    command
+}
+
+/// The program, whose plugin is built first if need be.
+pub fn bare() -> Command {
     static BUILT: std::sync::Once = std::sync::Once::new();
     BUILT.call_once(|| {
         let mut build = Command::new(env!("CARGO"));
@@ -34,9 +47,8 @@ pub fn runner(job: &str) -> Command {
     });
     let exe = Path::new(env!("CARGO_BIN_EXE_i2sb-run"));
     let folder = exe.parent().expect("a program is in a folder");
-    let recipe = Path::new(HERE).join(job).join("pipeline.toml");
     let mut command = limited(exe);
-    command.env("GST_PLUGIN_PATH", folder).arg("--recipe").arg(recipe);
+    command.env("GST_PLUGIN_PATH", folder);
     command
 }
 
