@@ -30,7 +30,7 @@ impl Ending {
         pad.add_probe(gst::PadProbeType::BUFFER, move |_, info| {
             let Some(buffer) = info.buffer() else { return gst::PadProbeReturn::Ok };
             if seen.begun.load(Ordering::SeqCst) {
-                return gst::PadProbeReturn::Drop;
+                return gst::PadProbeReturn::Handled;
             }
             if let Some(pts) = buffer.pts() {
                 let end = pts + buffer.duration().unwrap_or_default();
@@ -48,7 +48,7 @@ impl Ending {
             let end = gst::ClockTime::from_nseconds(shared.end.load(Ordering::SeqCst));
             let after = info.buffer().and_then(|buffer| buffer.pts()).is_some_and(|pts| pts >= end);
             if after && shared.begun.load(Ordering::SeqCst) {
-                return gst::PadProbeReturn::Drop;
+                return gst::PadProbeReturn::Handled;
             }
             gst::PadProbeReturn::Ok
         });

@@ -134,8 +134,9 @@ fn every_command_of_the_book_runs() {
             shell.env("GST_PLUGIN_PATH", &programs).env("GST_REGISTRY", shared.path().join("registry.bin"));
             let done = shell.env_remove("I2SB_MODEL_PATH").output().expect("timeout of coreutils");
             if done.status.success() != succeeds || done.status.code().is_none_or(|code| code >= 124) {
-                let told = String::from_utf8_lossy(&done.stderr).into_owned();
-                wrong.push(format!("{at}: {} {told}", done.status));
+                let told =
+                    [&done.stdout, &done.stderr].map(|text| String::from_utf8_lossy(text).into_owned());
+                wrong.push(format!("{at}: {} {}", done.status, told.join("")));
             }
             ran += 1;
         }

@@ -115,7 +115,7 @@ fn drain(bin: &gst::Bin) -> Result<()> {
         if info.event().is_some_and(|event| event.type_() == gst::EventType::Eos) {
             *seen.0.lock().unwrap_or_else(PoisonError::into_inner) = true;
             seen.1.notify_all();
-            return gst::PadProbeReturn::Drop;
+            return gst::PadProbeReturn::Handled;
         }
         gst::PadProbeReturn::Ok
     });

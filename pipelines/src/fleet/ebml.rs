@@ -21,12 +21,17 @@ const SEGMENT_UID: u32 = 0x73A4;
 const TRACK_UID: u32 = 0x73C5;
 const TAG_TRACK_UID: u32 = 0x63C5;
 
+/// Length of a track's identifier in bytes; without its leading zeros, one in 256 is shorter.
+const UID_BYTES: usize = 8;
+
 /// Replaces the identifiers in place. Track n gets the number n, which is unique in the file, as it must be; the
 /// segment gets `seed`. A composer whose name is [`lent`] of `timecode` becomes the tag TIMECODE.
 ///
+/// False if a track's identifier was drawn so that its place is too short: the file has to be written again.
+///
 /// # Errors
 /// If the file is no Matroska as `matroskamux` writes it.
-pub fn settle(path: &Path, seed: [u8; 16], timecode: Option<&str>) -> Result<()> {
+pub fn settle(path: &Path, seed: [u8; 16], timecode: Option<&str>) -> Result<bool> {
     let mut file =
         File::options().read(true).write(true).open(path).with_context(|| path.display().to_string())?;
     let end = file.metadata()?.len();
@@ -39,7 +44,7 @@ pub fn settle(path: &Path, seed: [u8; 16], timecode: Option<&str>) -> Result<()>
         walk.segments,
         walk.tracks.len()
     );
-    Ok(())
+    Ok(walk.tracks.iter().all(|uid| uid.len() == UID_BYTES))
 }
 
 /// A time code without the semicolon, which the muxer would put into quotes.
@@ -154,14 +159,14 @@ mod tests {
 
     #[test]
     fn identifiers_are_replaced_wherever_they_stand_and_nothing_else() {
-        let file = |segment: [u8; 16], a: [u8; 8], b: [u8; 8], name: &[u8]| {
+        let file = |segment: [u8; 16], a: &[u8], b: &[u8], name: &[u8]| {
             let info = element(&[0x15, 0x49, 0xA9, 0x66], &element(&[0x73, 0xA4], &segment));
-            let track = |uid: [u8; 8]| {
-                element(&[0xAE], &[element(&[0xD7], &[1]), element(&[0x73, 0xC5], &uid)].concat())
+            let track = |uid: &[u8]| {
+                element(&[0xAE], &[element(&[0xD7], &[1]), element(&[0x73, 0xC5], uid)].concat())
             };
             let tracks = element(&[0x16, 0x54, 0xAE, 0x6B], &[track(a), track(b)].concat());
             let cluster = element(&[0x1F, 0x43, 0xB6, 0x75], &[9; 20]);
-            let target = element(&[0x63, 0xC0], &element(&[0x63, 0xC5], &b));
+            let target = element(&[0x63, 0xC0], &element(&[0x63, 0xC5], b));
             let simple = |text: &[u8]| {
                 let name = element(&[0x45, 0xA3], name);
                 element(&[0x67, 0xC8], &[name, element(&[0x44, 0x87], text)].concat())
@@ -173,20 +178,23 @@ mod tests {
         };
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a.mkv");
-        std::fs::write(&path, file([3; 16], [4; 8], [5; 8], BORROWED)).unwrap();
-        settle(&path, [7; 16], None).unwrap();
+        std::fs::write(&path, file([3; 16], &[4; 8], &[5; 8], BORROWED)).unwrap();
+        assert!(settle(&path, [7; 16], None).unwrap());
         let number = |n: u64| n.to_be_bytes();
-        assert_eq!(std::fs::read(&path).unwrap(), file([7; 16], number(1), number(2), BORROWED));
-        settle(&path, [7; 16], Some("01:00:00:01")).unwrap();
-        assert_eq!(std::fs::read(&path).unwrap(), file([7; 16], number(1), number(2), BORROWED));
-        settle(&path, [7; 16], Some("01:00:00;00")).unwrap();
-        let mut with = file([7; 16], number(1), number(2), TIMECODE);
+        assert_eq!(std::fs::read(&path).unwrap(), file([7; 16], &number(1), &number(2), BORROWED));
+        assert!(settle(&path, [7; 16], Some("01:00:00:01")).unwrap());
+        assert_eq!(std::fs::read(&path).unwrap(), file([7; 16], &number(1), &number(2), BORROWED));
+        assert!(settle(&path, [7; 16], Some("01:00:00;00")).unwrap());
+        let mut with = file([7; 16], &number(1), &number(2), TIMECODE);
         let at = with.windows(11).position(|part| part == b"01:00:00:00").unwrap();
         with[at + 8] = b';';
         assert_eq!(std::fs::read(&path).unwrap(), with);
+        // What the muxer writes of an identifier that begins with a zero.
+        std::fs::write(&path, file([3; 16], &[4; 8], &[5; 7], BORROWED)).unwrap();
+        assert!(!settle(&path, [7; 16], None).unwrap());
         std::fs::write(&path, [0; 40]).unwrap();
         assert!(settle(&path, [7; 16], None).is_err());
-        std::fs::write(&path, &file([3; 16], [4; 8], [5; 8], BORROWED)[..60]).unwrap();
+        std::fs::write(&path, &file([3; 16], &[4; 8], &[5; 8], BORROWED)[..60]).unwrap();
         assert!(settle(&path, [7; 16], None).is_err());
     }
 }

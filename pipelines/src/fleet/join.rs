@@ -65,9 +65,13 @@ pub fn join(plan: &Plan, output: &Path, force: bool) -> Result<Joined> {
     }
     let part = Part::claim(output, force)?;
     let written = if video {
-        mux::write(plan, &records, part.path())?;
         let timecode = plan.frames.first().and_then(|frame| frame.timecode.as_deref());
-        ebml::settle(part.path(), seed(plan, &records), timecode)?;
+        loop {
+            mux::write(plan, &records, part.path())?;
+            if ebml::settle(part.path(), seed(plan, &records), timecode)? {
+                break;
+            }
+        }
         compare(part.path(), &mut digests(&records), 0)?;
         fs::File::open(part.path())
             .and_then(|file| file.sync_all())

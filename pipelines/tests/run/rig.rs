@@ -84,7 +84,8 @@ pub fn streams(file: &Path) -> (Vec<gst::ClockTime>, Vec<u8>) {
         pipeline.add(&sink).unwrap();
         sink.sync_state_with_parent().unwrap();
         let caps = pad.current_caps().unwrap_or_else(|| pad.query_caps(None));
-        let video = caps.structure(0).unwrap().name().starts_with("video/");
+        let media = caps.structure(0).unwrap().name();
+        let video = media.starts_with("video/") || media.starts_with("image/");
         let found = found.clone();
         pad.add_probe(gst::PadProbeType::BUFFER, move |pad, info| {
             let buffer = info.buffer().expect("asked for buffers");

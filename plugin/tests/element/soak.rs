@@ -53,9 +53,11 @@ fn ten_thousand_frames() {
         ));
         resident()
     };
-    let before = run(500);
+    // What threads and pools keep for good is there after a few lives: the allocator gives each thread an
+    // arena, and a queue is seldom as full as it can be.
+    let before = (0..5).map(|_| run(400)).max().expect("five");
     let after = run(10_000);
-    println!("resident: {} KiB after 500 frames, {} KiB after 10500", before / 1024, after / 1024);
+    println!("resident: {} KiB after 2000 frames, {} KiB after 12000", before / 1024, after / 1024);
     assert!(after < before + 10_000 * GROWTH, "{before} {after}");
     // A leaked frame in a hundred would be 11 MB.
     assert!(after < before + (8 << 20), "{before} {after}");
