@@ -1,6 +1,10 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! One vector register of floats: what the f32 kernels are written in.
 
+use half::bf16;
+
+use super::map::Value;
+
 /// A register of `N` floats. Methods are inlined into a caller that carries the target feature.
 ///
 /// # Safety
@@ -14,6 +18,11 @@ pub(crate) trait Lanes: Copy {
     unsafe fn sub(self, b: Self) -> Self;
     /// `self·b + c`, rounded once.
     unsafe fn mul_add(self, b: Self, c: Self) -> Self;
+    /// `N` bfloat16 numbers, exactly.
+    unsafe fn load_bf16(p: *const bf16) -> Self;
+    /// Rounds to the nearest, ties to even; what is below the normal numbers may become zero. Sixteen at once
+    /// need AVX512_BF16.
+    unsafe fn store_bf16(self, p: *mut bf16);
 }
 
 /// Eight floats in plain Rust; LLVM maps them to whatever the target has (NEON: two registers).
@@ -56,17 +65,32 @@ impl Lanes for Plain {
         }
         Self(out)
     }
+    #[inline(always)]
+    unsafe fn load_bf16(p: *const bf16) -> Self {
+        // SAFETY: the caller gives a pointer good for eight values.
+        Self(unsafe { p.cast::<[bf16; 8]>().read() }.map(Value::to_f32))
+    }
+    #[inline(always)]
+    unsafe fn store_bf16(self, p: *mut bf16) {
+        // SAFETY: as in `load_bf16`.
+        unsafe { p.cast::<[bf16; 8]>().write(self.0.map(Value::from_f32)) }
+    }
 }
 
 #[cfg(target_arch = "x86_64")]
 mod x86 {
     use std::arch::x86_64::*;
 
-    use super::Lanes;
+    use half::bf16;
+
+    use super::{Lanes, Value};
 
     // SAFETY of all four: the caller has the instruction set and passes pointers good for N floats.
     macro_rules! lanes {
-        ($t:ty, $n:literal, $splat:ident, $load:ident, $store:ident, $add:ident, $sub:ident, $fma:ident) => {
+        (
+            $t:ty, $n:literal, $splat:ident, $load:ident, $store:ident, $add:ident, $sub:ident, $fma:ident,
+            $widen:ident, $narrow:ident
+        ) => {
             impl Lanes for $t {
                 const N: usize = $n;
                 #[inline(always)]
@@ -99,6 +123,16 @@ mod x86 {
                     // SAFETY: see the trait.
                     unsafe { $fma(self, b, c) }
                 }
+                #[inline(always)]
+                unsafe fn load_bf16(p: *const bf16) -> Self {
+                    // SAFETY: see the trait.
+                    unsafe { $widen(p) }
+                }
+                #[inline(always)]
+                unsafe fn store_bf16(self, p: *mut bf16) {
+                    // SAFETY: see the trait.
+                    unsafe { $narrow(self, p) }
+                }
             }
         };
     }
@@ -110,7 +144,9 @@ mod x86 {
         _mm256_storeu_ps,
         _mm256_add_ps,
         _mm256_sub_ps,
-        _mm256_fmadd_ps
+        _mm256_fmadd_ps,
+        widen8,
+        narrow8
     );
     lanes!(
         __m512,
@@ -120,6 +156,50 @@ mod x86 {
         _mm512_storeu_ps,
         _mm512_add_ps,
         _mm512_sub_ps,
-        _mm512_fmadd_ps
+        _mm512_fmadd_ps,
+        widen16,
+        narrow16
     );
+
+    /// # Safety
+    /// As [`Lanes::load_bf16`].
+    #[inline(always)]
+    unsafe fn widen8(p: *const bf16) -> __m256 {
+        // SAFETY: the caller's contract.
+        unsafe {
+            _mm256_castsi256_ps(_mm256_slli_epi32::<16>(_mm256_cvtepu16_epi32(_mm_loadu_si128(p.cast()))))
+        }
+    }
+
+    /// # Safety
+    /// As [`Lanes::store_bf16`].
+    #[inline(always)]
+    unsafe fn narrow8(v: __m256, p: *mut bf16) {
+        let mut wide = [0.0f32; 8];
+        // SAFETY: the caller's contract; the array holds eight floats.
+        unsafe {
+            _mm256_storeu_ps(wide.as_mut_ptr(), v);
+            p.cast::<[bf16; 8]>().write(wide.map(Value::from_f32));
+        }
+    }
+
+    /// # Safety
+    /// As [`Lanes::load_bf16`].
+    #[inline(always)]
+    unsafe fn widen16(p: *const bf16) -> __m512 {
+        // SAFETY: the caller's contract.
+        unsafe {
+            _mm512_castsi512_ps(_mm512_slli_epi32::<16>(_mm512_cvtepu16_epi32(_mm256_loadu_si256(p.cast()))))
+        }
+    }
+
+    /// # Safety
+    /// As [`Lanes::store_bf16`].
+    #[inline(always)]
+    unsafe fn narrow16(v: __m512, p: *mut bf16) {
+        // SAFETY: the caller's contract, AVX512_BF16 included; the types have the same bits.
+        unsafe {
+            _mm256_storeu_si256(p.cast(), std::mem::transmute::<__m256bh, __m256i>(_mm512_cvtneps_pbh(v)))
+        }
+    }
 }

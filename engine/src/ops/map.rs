@@ -19,30 +19,12 @@ pub(crate) trait Value: Copy + Default + Send + Sync + 'static {
     ///
     /// # Safety
     /// `p` must be good for `L::N` values; the caller has the instruction set of `L`.
-    #[inline(always)]
-    unsafe fn load<L: Lanes>(p: *const Self) -> L {
-        let mut wide = [0.0; 16];
-        for (i, v) in wide.iter_mut().enumerate().take(L::N) {
-            // SAFETY: the caller's contract.
-            *v = unsafe { p.add(i).read() }.to_f32();
-        }
-        // SAFETY: no register holds more than sixteen.
-        unsafe { L::load(wide.as_ptr()) }
-    }
-    /// The reverse of [`Value::load`], rounded as [`Value::from_f32`] does.
+    unsafe fn load<L: Lanes>(p: *const Self) -> L;
+    /// The reverse of [`Value::load`], rounded to the nearest, ties to even.
     ///
     /// # Safety
-    /// As [`Value::load`].
-    #[inline(always)]
-    unsafe fn store<L: Lanes>(v: L, p: *mut Self) {
-        let mut wide = [0.0; 16];
-        // SAFETY: no register holds more than sixteen.
-        unsafe { v.store(wide.as_mut_ptr()) };
-        for (i, v) in wide.iter().enumerate().take(L::N) {
-            // SAFETY: the caller's contract.
-            unsafe { p.add(i).write(Self::from_f32(*v)) };
-        }
-    }
+    /// As [`Value::load`]; sixteen bfloat16 numbers need AVX512_BF16.
+    unsafe fn store<L: Lanes>(v: L, p: *mut Self);
 }
 
 impl Value for f32 {
@@ -77,6 +59,16 @@ impl Value for bf16 {
     #[inline(always)]
     fn to_f32(self) -> f32 {
         f32::from_bits(u32::from(self.to_bits()) << 16)
+    }
+    #[inline(always)]
+    unsafe fn load<L: Lanes>(p: *const Self) -> L {
+        // SAFETY: the caller's contract.
+        unsafe { L::load_bf16(p) }
+    }
+    #[inline(always)]
+    unsafe fn store<L: Lanes>(v: L, p: *mut Self) {
+        // SAFETY: the caller's contract.
+        unsafe { v.store_bf16(p) }
     }
 }
 

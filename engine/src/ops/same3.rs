@@ -117,9 +117,9 @@ impl Kernel for bf16 {
     const ROWS: usize = 32;
     const ROUNDED: bool = true;
 
-    /// Never: what Winograd's squares lose by being rounded is more than the speed is worth.
+    /// Tiles multiply so fast that turning squares would cost more than it saves.
     fn smallest() -> usize {
-        usize::MAX
+        if Cpu::detect().bf16 == Some(Bf16::Amx) { usize::MAX } else { 0 }
     }
     fn read<'a>(_: &'a Map<f32>, rounded: &'a Map<bf16>) -> &'a Map<bf16> {
         rounded

@@ -126,6 +126,9 @@ fn transform<T: Kernel>(
     match isa {
         // SAFETY: `Isa` says that the processor has it; bounds were checked above.
         #[cfg(target_arch = "x86_64")]
+        Isa::Avx512 if T::ROUNDED => unsafe { x86::transform_bf16(lines, c, out, point, n) },
+        // SAFETY: as above.
+        #[cfg(target_arch = "x86_64")]
         Isa::Avx512 => unsafe { x86::transform_avx512(lines, c, out, point, n) },
         // SAFETY: as above.
         #[cfg(target_arch = "x86_64")]
@@ -160,7 +163,7 @@ mod x86 {
     use super::{Kernel, gather_lanes, transform_lanes};
 
     macro_rules! compile {
-        ($transform:ident, $gather:ident, $lanes:ty, $features:literal) => {
+        ($transform:ident, $lanes:ty, $features:literal) => {
             #[target_feature(enable = $features)]
             pub unsafe fn $transform<T: Kernel>(
                 x: [*const T; 4],
@@ -172,6 +175,9 @@ mod x86 {
                 // SAFETY: same contract.
                 unsafe { transform_lanes::<$lanes, T>(x, c, out, point, n) }
             }
+        };
+        ($transform:ident, $gather:ident, $lanes:ty, $features:literal) => {
+            compile!($transform, $lanes, $features);
             #[target_feature(enable = $features)]
             pub unsafe fn $gather(m: *const f32, point: usize, cout: usize, n: usize, rows: [*mut f32; 2]) {
                 // SAFETY: same contract.
@@ -180,6 +186,7 @@ mod x86 {
         };
     }
     compile!(transform_avx512, gather_avx512, __m512, "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma");
+    compile!(transform_bf16, __m512, "avx512f,avx512bw,avx512dq,avx512vl,avx512bf16,avx2,fma");
     compile!(transform_avx2, gather_avx2, __m256, "avx2,fma");
 }
 
