@@ -103,8 +103,8 @@ impl<T: Value> Map<T> {
         }
         (self.h, self.w, self.c, self.lines) = (h, w, c, lines);
         self.data.clear();
-        // A run reads up to 32 pixels and 32 values of k too far (ops::amx).
-        self.data.resize((lines + 2) * (w + 2) * c + 34 * c + 64, T::default());
+        // A run reads up to 32 pixels and 32 values of k too far (ops::amx), one over every second pixel twice as far.
+        self.data.resize((lines + 2) * (w + 2) * c + 66 * c + 64, T::default());
     }
 
     /// Values from one line to the next.

@@ -131,17 +131,6 @@ for_each_isa! {
 }
 
 for_each_isa! {
-    /// `out += bias`, settled.
-    fn bias(bias: &[f32], out: &mut [f32]) {
-        for out in out.chunks_exact_mut(bias.len()) {
-            for (o, b) in out.iter_mut().zip(bias) {
-                *o = settled(*o + b);
-            }
-        }
-    }
-}
-
-for_each_isa! {
     /// `out = from + bias + rest`, settled.
     fn add_to(from: &[f32], bias: &[f32], rest: &[f32], out: &mut [f32]) {
         let c = bias.len();

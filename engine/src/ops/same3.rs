@@ -270,16 +270,28 @@ pub(crate) fn forward<T: Kernel>(
         Conv::Taps(packed) => packed,
         Conv::Winograd(packed) => return winograd::forward(isa, x, packed, rows, &mut scratch.squares, sink),
     };
-    let cout = T::cout(packed);
-    scratch.sums.resize(CHUNK * cout, 0.0);
     for y in rows {
         let taps = [0, 1, 2].map(|i| x.above(y + i));
-        for first in (0..x.w).step_by(CHUNK) {
-            let n = (x.w - first).min(CHUNK);
-            let run = Run { x: &x.data, start: first * x.c, step: x.c, taps: &taps, k: 3 * x.c, n };
-            T::run(isa, run, packed, &mut scratch.sums);
-            sink(y, first, &scratch.sums[..n * cout]);
-        }
+        let run = Run { x: &x.data, start: 0, step: x.c, taps: &taps, k: 3 * x.c, n: x.w };
+        in_pieces(isa, run, packed, scratch, |first, sums| sink(y, first, sums));
+    }
+}
+
+/// Sums of a run, handed to `sink(p, sums)` as soon as some pixels from p on are finished.
+#[inline(always)]
+pub(crate) fn in_pieces<T: Kernel>(
+    isa: Isa,
+    run: Run<'_, T>,
+    packed: &T::Packed,
+    scratch: &mut Scratch<T>,
+    mut sink: impl FnMut(usize, &[f32]),
+) {
+    let cout = T::cout(packed);
+    scratch.sums.resize(CHUNK * cout, 0.0);
+    for first in (0..run.n).step_by(CHUNK) {
+        let n = (run.n - first).min(CHUNK);
+        T::run(isa, Run { start: run.start + first * run.step, n, ..run }, packed, &mut scratch.sums);
+        sink(first, &scratch.sums[..n * cout]);
     }
 }
 

@@ -9,12 +9,25 @@ use crate::ops::{
     same3::{Algorithm, Conv as Conv3, Kernel},
 };
 
-/// One convolution, for its output and for the gradient of its input.
+/// One convolution, for its output and, in a training, for the gradient of its input.
 #[derive(Clone)]
 pub(super) enum PackedConv<T: Kernel> {
-    Same { forward: Conv3<T>, backward: Option<Conv3<T>> },
-    Down { forward: gemm::Packed, backward: [gemm::Packed; 2] },
-    Up { forward: [gemm::Packed; 2], backward: gemm::Packed },
+    Same {
+        forward: Conv3<T>,
+        backward: Option<Conv3<T>>,
+    },
+    Halve(T::Packed),
+    /// Even rows and odd ones.
+    Double([T::Packed; 2]),
+    /// In a training, whose sums are not rounded between levels.
+    Down {
+        forward: gemm::Packed,
+        backward: [gemm::Packed; 2],
+    },
+    Up {
+        forward: [gemm::Packed; 2],
+        backward: gemm::Packed,
+    },
 }
 
 impl<T: Kernel> PackedConv<T> {
@@ -23,6 +36,20 @@ impl<T: Kernel> PackedConv<T> {
         match self {
             Self::Same { forward, backward } => (forward, backward.as_ref()),
             _ => unreachable!("the layout gives blocks, stem and head 3×3 kernels"),
+        }
+    }
+    /// Down, outside a training.
+    pub fn halve(&self) -> &T::Packed {
+        match self {
+            Self::Halve(packed) => packed,
+            _ => unreachable!("the layout gives `Down` steps 2×2 kernels"),
+        }
+    }
+    /// Up, outside a training.
+    pub fn double(&self) -> &[T::Packed; 2] {
+        match self {
+            Self::Double(packed) => packed,
+            _ => unreachable!("the layout gives `Up` steps transposed 2×2 kernels"),
         }
     }
     pub fn down(&self) -> (&gemm::Packed, &[gemm::Packed; 2]) {
@@ -82,21 +109,31 @@ fn pack_one<T: Kernel>(c: &Conv, w: &[f32], trained: bool) -> PackedConv<T> {
             });
             PackedConv::Same { forward, backward }
         }
-        Kind::Down => PackedConv::Down {
-            forward: gemm(cout, &dense([2, 2, cin, cout], &|o, i, y, x| ((y * 2 + x) * cin + i) * cout + o)),
-            backward: halves(
-                2 * cin,
-                &dense([2, cout, 2, cin], &|o, i, y, x| ((y * cout + o) * 2 + x) * cin + i),
-            ),
-        },
-        Kind::Up => PackedConv::Up {
-            forward: halves(
-                2 * cout,
-                &dense([2, cin, 2, cout], &|o, i, y, x| ((y * cin + i) * 2 + x) * cout + o),
-            ),
-            backward: gemm(cin, &dense([2, 2, cout, cin], &|o, i, y, x| ((y * 2 + x) * cout + o) * cin + i)),
-        },
+        Kind::Down => {
+            let straight = dense([2, 2, cin, cout], &|o, i, y, x| ((y * 2 + x) * cin + i) * cout + o);
+            if !trained {
+                return PackedConv::Halve(kernel::<T>(2, cout, &straight));
+            }
+            let turned = dense([2, cout, 2, cin], &|o, i, y, x| ((y * cout + o) * 2 + x) * cin + i);
+            PackedConv::Down { forward: gemm(cout, &straight), backward: halves(2 * cin, &turned) }
+        }
+        Kind::Up => {
+            let straight = dense([2, cin, 2, cout], &|o, i, y, x| ((y * cin + i) * 2 + x) * cout + o);
+            if !trained {
+                let (even, odd) = straight.split_at(straight.len() / 2);
+                return PackedConv::Double([even, odd].map(|w| kernel::<T>(1, 2 * cout, w)));
+            }
+            let turned = dense([2, 2, cout, cin], &|o, i, y, x| ((y * 2 + x) * cout + o) * cin + i);
+            PackedConv::Up { forward: halves(2 * cout, &straight), backward: gemm(cin, &turned) }
+        }
     }
+}
+
+/// Weights `[tap][k][cout]` as the kernel reads them.
+fn kernel<T: Kernel>(taps: usize, cout: usize, w: &[f32]) -> T::Packed {
+    let mut packed = T::Packed::default();
+    T::pack(&mut packed, taps, cout, w);
+    packed
 }
 
 /// Length of a convolution's weight gradient in kernel order.

@@ -20,7 +20,7 @@ use crate::{
     Cancel, Result,
     ops::{
         Isa,
-        gemm::{self, Run},
+        gemm::Run,
         lease::Shelf,
         map::{Map, Value},
         rows,
@@ -49,6 +49,13 @@ struct Folded<T: Kernel> {
 struct Rows<T> {
     sums: Map<f32>,
     rounded: Map<T>,
+}
+
+impl<T: Kernel> Rows<T> {
+    /// As the convolutions read them.
+    fn read(&self) -> &Map<T> {
+        T::read(&self.sums, &self.rounded)
+    }
 }
 
 /// Memory of one picture under way; kept for the next.
@@ -239,28 +246,39 @@ impl<T: Kernel> Runner<T> {
                 self.round(to, rows);
             }
             Op::Down(c) => {
-                let (x, first, n) = (&from(0).sums, rows.start, to.sums.c);
-                to.sums.lines_mut(rows.clone(), 1).enumerate().for_each(|(i, line)| {
-                    let taps = [0, 1].map(|j| x.at(2 * (first + i) + j, 0));
-                    let run =
-                        Run { x: &x.data, start: 0, step: 2 * x.c, taps: &taps, k: 2 * x.c, n: x.w / 2 };
-                    let out = &mut line[n..][..x.w / 2 * n];
-                    gemm::forward(isa, run, self.convs[c].down().0, out);
-                    rows::bias(isa, &self.bias[c], out);
-                });
+                let (x, bias, packed) = (from(0).read(), &self.bias[c], self.convs[c].halve());
+                let (first, n) = (rows.start, to.sums.c);
+                let lines = to.sums.lines_mut(rows.clone(), 1).enumerate();
+                lines.for_each_init(
+                    || self.scratch.take(),
+                    |scratch, (i, line)| {
+                        let taps = [0, 1].map(|j| x.at(2 * (first + i) + j, 0));
+                        let run =
+                            Run { x: &x.data, start: 0, step: 2 * x.c, taps: &taps, k: 2 * x.c, n: x.w / 2 };
+                        same3::in_pieces(isa, run, packed, scratch, |p, sums| {
+                            rows::biased(isa, sums, bias, &mut line[(p + 1) * n..][..sums.len()]);
+                        });
+                    },
+                );
                 self.round(to, rows);
             }
             Op::Up(c) => {
-                let (x, skip) = (&from(0).sums, &from(1).sums);
+                let (x, skip) = (from(0).read(), &from(1).sums);
+                let (bias, packed) = (&self.bias[c], self.convs[c].double());
                 let (first, n) = (rows.start, to.sums.c);
-                to.sums.lines_mut(rows.clone(), 1).enumerate().for_each(|(i, line)| {
-                    let y = first + i;
-                    let taps = [x.at(y / 2, 0)];
-                    let run = Run { x: &x.data, start: 0, step: x.c, taps: &taps, k: x.c, n: x.w };
-                    let out = &mut line[n..][..2 * x.w * n];
-                    gemm::forward(isa, run, &self.convs[c].up().0[y % 2], out);
-                    rows::add_biased(isa, skip.row(y), &self.bias[c], out);
-                });
+                let lines = to.sums.lines_mut(rows.clone(), 1).enumerate();
+                lines.for_each_init(
+                    || self.scratch.take(),
+                    |scratch, (i, line)| {
+                        let y = first + i;
+                        let taps = [x.at(y / 2, 0)];
+                        let run = Run { x: &x.data, start: 0, step: x.c, taps: &taps, k: x.c, n: x.w };
+                        same3::in_pieces(isa, run, &packed[y % 2], scratch, |p, sums| {
+                            let skip = &skip.row(y)[2 * p * n..][..sums.len()];
+                            rows::add_to(isa, skip, bias, sums, &mut line[(2 * p + 1) * n..][..sums.len()]);
+                        });
+                    },
+                );
                 self.round(to, rows);
             }
             Op::Shuffle => shuffle(&from(0).sums, rows, u, pictures),
@@ -277,7 +295,7 @@ impl<T: Kernel> Runner<T> {
         to: &mut Map<O>,
         store: impl Fn(usize, usize, &[f32], &mut [O]) + Sync,
     ) {
-        let x = T::read(&x.sums, &x.rounded);
+        let x = x.read();
         let (pitch, c, end) = (to.pitch(), to.c, rows.end);
         let first = rows.start;
         to.lines_mut(rows, 2).enumerate().for_each_init(
