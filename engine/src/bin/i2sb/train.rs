@@ -136,10 +136,8 @@ fn write_preset(trainer: &Trainer, out: &Path) -> anyhow::Result<()> {
     }
     let recipe = trainer.recipe();
     let card = fs::read_to_string(out.join("card.md")).unwrap_or_else(|_| {
-        format!(
-            "# {}\n\n{}\n\nTrained for {} steps.\n",
-            recipe.preset.name, recipe.preset.description, trainer.state.step
-        )
+        // Written once: what somebody adds to it stays.
+        format!("# {}\n\n{}\n", recipe.preset.name, recipe.preset.description)
     });
     // Half precision halves the file and moves no pixel by a tenth of a level; the state keeps all bits.
     Preset::write_from(out, &recipe.preset, &tensors, &card, DType::F16).context("cannot write the preset")
