@@ -155,7 +155,7 @@ fn the_latency_that_is_told_is_held() {
     // Work for which there is not time enough, and half of a second for it.
     let socket = folder.path().join("socket");
     command.arg("--control").arg(&socket);
-    let more = ["--set", "latency=500000000", "--set", "max-in-flight=16", "--steps", "40"];
+    let more = ["--set", "latency=500000000", "--set", "max-in-flight=16", "--steps", "150"];
     let job = Job::with(command, folder.path(), &input, &output, &more);
     let sender = send(&file, &format!("udpsink host=127.0.0.1 port={a}"));
     until(&mut || sender.has_ended());
