@@ -17,6 +17,9 @@ use super::source::Source;
 use crate::exit::usage;
 use crate::output::{self, Part};
 
+/// How often a file is written at most: of the identifiers that the muxer draws for tracks, one in 256 is too short.
+const TRIES: usize = 8;
+
 /// What was joined.
 pub struct Joined {
     /// Frames in all.
@@ -66,12 +69,21 @@ pub fn join(plan: &Plan, output: &Path, force: bool) -> Result<Joined> {
     let part = Part::claim(output, force)?;
     let written = if video {
         let timecode = plan.frames.first().and_then(|frame| frame.timecode.as_deref());
-        loop {
+        let seed = seed(plan, &records);
+        let mut settled = false;
+        for _ in 0..TRIES {
             mux::write(plan, &records, part.path())?;
-            if ebml::settle(part.path(), seed(plan, &records), timecode)? {
+            settled = ebml::settle(part.path(), seed, timecode)?;
+            if settled {
                 break;
             }
         }
+        ensure!(
+            settled,
+            "{}: {TRIES} times matroskamux gave a track an identifier of fewer than 8 bytes; equal jobs would not give \
+             equal files",
+            part.path().display()
+        );
         compare(part.path(), &mut digests(&records), 0)?;
         fs::File::open(part.path())
             .and_then(|file| file.sync_all())
