@@ -7,8 +7,10 @@ cargo=$1 source=$2 target=$3 out=$4
 "$cargo" build --release --locked --manifest-path "$source/Cargo.toml" --target-dir "$target" \
     -p i2sb -p gst-plugin-i2sb -p i2sb-pipelines
 cp "$target"/release/{libgsti2sb.so,i2sb,i2sb-run} "$out/"
-"$out/i2sb" completions bash >"$out/i2sb.bash"
-"$out/i2sb" completions zsh >"$out/_i2sb"
-"$out/i2sb" completions fish >"$out/i2sb.fish"
 rm -rf "$out/man"
-"$out/i2sb" man "$out/man"
+for command in i2sb i2sb-run; do
+    "$out/$command" completions bash >"$out/$command.bash"
+    "$out/$command" completions zsh >"$out/_$command"
+    "$out/$command" completions fish >"$out/$command.fish"
+    "$out/$command" man "$out/man"
+done

@@ -1,35 +1,15 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT OR Apache-2.0
 # usage: packaging/bare.sh SUITE FOLDER DEB     (as root)
-# Makes FOLDER a bare Debian (debootstrap, minbase; kept if it is one already) from the mirrors that this
-# machine's apt uses. Installs DEB there as docs/install.md says, cleans a clip, removes it again, and fails
+# Makes FOLDER a bare Debian (`folder.sh`). Installs DEB there as docs/install.md says, cleans a clip, removes it again, and fails
 # if a file is left. Every command comes from the page or is shown as it runs.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 [ $# = 3 ] || { sed -n '3s/^# //p' "$0" >&2; exit 2; }
 suite=$1 root=$(realpath -m "$2") deb=$3
-[ "$(id -u)" = 0 ] || { echo "this needs root, for debootstrap and chroot" >&2; exit 1; }
-command -v debootstrap >/dev/null || { echo "debootstrap is missing: apt-get install debootstrap" >&2; exit 1; }
+. packaging/folder.sh
+make_folder "$suite"
 
-if [ ! -x "$root/usr/bin/apt-get" ]; then
-    mirror=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' 'Component: main' | head -n 1)
-    debootstrap --variant=minbase "$suite" "$root" "$mirror" >"$root.log" 2>&1 || { tail "$root.log" >&2; exit 1; }
-fi
-# This machine's way to the mirrors: proxies, time-outs.
-apt-config dump Acquire | grep -E '^Acquire::[A-Za-z]+::(Proxy|Timeout)|^Acquire::Retries' >"$root/etc/apt/apt.conf.d/90host" || true
-# The folder is thrown away after use: no waiting for its disk.
-echo force-unsafe-io >"$root/etc/dpkg/dpkg.cfg.d/bare"
-cp /etc/resolv.conf /etc/hosts "$root/etc/" 2>/dev/null || true
-
-# Runs a command inside; mounts end with it.
-inside() {
-    unshare --mount --pid --fork bash -c '
-        root=$1; shift
-        mount -t proc proc "$root/proc"
-        mount --rbind /dev "$root/dev"
-        exec chroot "$root" /usr/bin/env -i HOME=/root LC_ALL=C.UTF-8 DEBIAN_FRONTEND=noninteractive \
-            PATH=/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin "$@"' bare "$root" "$@"
-}
 # Shows a command, then runs it; what apt says is shown only if it fails.
 step() {
     printf '# %s\n' "$1"

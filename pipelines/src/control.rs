@@ -12,14 +12,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use clap::Parser;
 use gst::prelude::*;
 
 use crate::exit::{refused, usage};
 use crate::restore;
 
-/// The first word of the command line that leads to [`ask`].
-pub const WORD: &str = "control";
 /// What a reply begins with that says that nothing has changed.
 const ERROR: &str = "error: ";
 /// Longest request in bytes.
@@ -29,9 +26,8 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// Only the user who runs it may say anything.
 const OWNER_ONLY: u32 = 0o600;
 
-/// Asks a run that listens at a socket: `stats`, or what to change.
-#[derive(Parser, Debug)]
-#[command(name = "i2sb-run control", version, about)]
+/// Ask a run that listens at a socket: `stats`, or what to change.
+#[derive(clap::Args, Debug)]
 pub struct Args {
     /// The socket that the run was given with --control
     socket: PathBuf,

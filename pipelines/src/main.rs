@@ -3,6 +3,7 @@
 
 mod archive;
 mod broadcast;
+mod cli;
 mod closeup;
 mod control;
 mod ending;
@@ -13,6 +14,8 @@ mod log;
 mod metrics;
 mod output;
 mod own;
+#[path = "../../engine/src/bin/i2sb/pages.rs"]
+mod pages;
 mod pictures;
 mod preview;
 mod progress;
@@ -21,124 +24,31 @@ mod restore;
 mod sequence;
 mod video;
 
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::{Arc, LazyLock};
+use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
-use clap::Parser;
+use clap::{CommandFactory, Parser};
 
+use cli::{Args, Cli, Word};
 use control::Control;
 use log::{Event, Log};
 use metrics::Exporter;
 use recipe::{FileJob, Recipe};
 use serde_json::json;
 
-/// What `--help` ends with.
-static AFTER_HELP: LazyLock<String> = LazyLock::new(|| {
-    format!(
-        "The first Ctrl-C (SIGINT, or SIGTERM) ends a video in order: the frames that are being worked on are \
-         finished, and OUT is playable and ends there; of a folder, the finished pictures stay. The second \
-         ends at once, and OUT is not touched.\n\n{}",
-        exit::help()
-    )
-});
-
-/// Runs a recipe of `pipelines/`, or a pipeline of your own, with `i2sbrestore` in it.
-#[derive(Parser, Debug)]
-#[command(name = "i2sb-run", version, about, after_help = AFTER_HELP.as_str())]
-pub struct Args {
-    /// The recipe: a pipeline.toml
-    #[arg(long, value_name = "FILE", required_unless_present = "pipeline")]
-    recipe: Option<PathBuf>,
-    /// Instead of a recipe: elements and links as for gst-launch-1.0, with i2sbrestore among them
-    #[arg(long, value_name = "DESCRIPTION", conflicts_with_all = ["recipe", "input", "output"])]
-    pipeline: Option<String>,
-    /// The video, or a folder of pictures
-    #[arg(value_name = "IN", required_unless_present = "pipeline")]
-    input: Option<PathBuf>,
-    /// The video to write, its ending names the container; or a folder for pictures
-    #[arg(value_name = "OUT", required_unless_present = "pipeline")]
-    output: Option<PathBuf>,
-    /// Network: a short name or a path; without it, the embedded one
-    #[arg(long)]
-    model: Option<String>,
-    /// Network evaluations per frame; 0: as the model advises
-    #[arg(long, value_name = "N")]
-    steps: Option<u32>,
-    /// From 0, the most faithful picture, to 1, the one that looks least damaged
-    #[arg(long, value_name = "0..1")]
-    detail: Option<f32>,
-    /// How much of the restoration is applied
-    #[arg(long, value_name = "0..1")]
-    strength: Option<f32>,
-    /// Show before and after in each frame
-    #[arg(long, value_parser = ["off", "split", "side"])]
-    compare: Option<String>,
-    /// Where the network runs: auto, cpu or cuda:N
-    #[arg(long)]
-    device: Option<String>,
-    /// Numbers the network multiplies with: auto, f32, f16 or bf16
-    #[arg(long)]
-    precision: Option<String>,
-    /// Another property of i2sbrestore, NAME=VALUE; any number of them
-    #[arg(long, value_name = "NAME=VALUE")]
-    set: Vec<String>,
-    /// Archive recipes: colours of the source, as in bt601 or bt709, where it does not say them or says them wrong
-    #[arg(long, value_name = "COLOURS")]
-    colorimetry: Option<String>,
-    /// Archive recipes: frames a second of a sequence of pictures, as in 24 or 30000/1001
-    #[arg(long, value_name = "RATE")]
-    framerate: Option<String>,
-    /// Write over what is there already
-    #[arg(long)]
-    force: bool,
-    /// Append what happens to this file, one JSON object a line
-    #[arg(long, value_name = "FILE")]
-    log: Option<PathBuf>,
-    /// Answer Prometheus at http://HOST:PORT/metrics while the run goes on; port 0 takes a free one
-    #[arg(long, value_name = "HOST:PORT", value_parser = metrics::address)]
-    metrics: Option<SocketAddr>,
-    /// Let other machines read the metrics, at an address that is not this machine's own
-    #[arg(long, requires = "metrics")]
-    metrics_public: bool,
-    /// Be told what to change while playing, through this socket: `i2sb-run control SOCKET strength=0.5`
-    #[arg(long, value_name = "SOCKET")]
-    control: Option<PathBuf>,
-    /// Of a stream: how it is encoded again, by a name of the recipe
-    #[arg(long, value_name = "NAME")]
-    encoder: Option<String>,
-    /// Of a stream: how long source or receiver may be gone before the run gives up; 0: for ever
-    #[arg(long, value_name = "SECONDS", default_value_t = 60)]
-    wait: u64,
-}
-
-impl Args {
-    /// What is read. The command line has one whenever a recipe is run.
-    fn input(&self) -> &Path {
-        self.input.as_deref().unwrap_or(Path::new(""))
-    }
-
-    /// What is written. The command line has one whenever a recipe is run.
-    fn output(&self) -> &Path {
-        self.output.as_deref().unwrap_or(Path::new(""))
-    }
-}
-
 fn main() -> ExitCode {
-    // There the first word belongs to the program's name.
-    let words = || std::env::args_os().skip(1);
-    let special = match words().next() {
-        Some(word) if word == fleet::WORD => {
-            let args = fleet::Args::parse_from(words());
-            Some(prepare().and_then(|()| fleet::run(&args)))
-        }
-        Some(word) if word == control::WORD => Some(control::ask(&control::Args::parse_from(words()))),
-        _ => None,
+    let cli = Cli::parse();
+    let other = match cli.word {
+        None => None,
+        Some(Word::Fleet(args)) => Some(prepare().and_then(|()| fleet::run(&args))),
+        Some(Word::Control(args)) => Some(control::ask(&args)),
+        Some(Word::Completions(args)) => Some(pages::completions(args, Cli::command())),
+        Some(Word::Man(args)) => Some(pages::man(args, Cli::command())),
     };
-    if let Some(result) = special {
+    if let Some(result) = other {
         return match result {
             Ok(()) => exit::DONE.0.into(),
             Err(error) => {
@@ -147,7 +57,7 @@ fn main() -> ExitCode {
             }
         };
     }
-    let args = Args::parse();
+    let args = cli.args;
     let log = match Log::open(args.log.as_deref()) {
         Ok(log) => log,
         Err(error) => {
@@ -228,7 +138,9 @@ impl Reach {
 }
 
 fn file_job(args: &Args, job: &FileJob, log: &Log, reach: &Reach) -> Result<Done> {
-    for (name, value) in [("--colorimetry", &args.colorimetry), ("--framerate", &args.framerate)] {
+    for (name, value) in
+        [("--colorimetry", &args.source.colorimetry), ("--framerate", &args.source.framerate)]
+    {
         if value.is_some() {
             return Err(exit::usage(format!("{name} is for archive recipes")));
         }

@@ -72,9 +72,25 @@ fn what_is_installed_into_a_prefix_works_there() {
     let told = run(&script, &args, &vars);
     assert!(told.contains("42 frames") && target.exists(), "{told}");
 
-    let names = ["i2sb", "i2sb-run", "i2sb.bash", "_i2sb", "i2sb.fish", "i2sb-restore.1", "pipeline.toml"];
-    for name in names.into_iter().chain(["GstI2sbRestore.prs"]) {
-        assert!(find(&prefix, name).is_some(), "{name} is not installed");
+    let of_each = |command: &str| {
+        let pages = [
+            format!("{command}.bash"),
+            format!("_{command}"),
+            format!("{command}.fish"),
+            format!("{command}.1"),
+        ];
+        [&[command.to_string()], &pages[..]].concat()
+    };
+    let others = [
+        "i2sb-restore.1",
+        "i2sb-run-fleet-plan.1",
+        "i2sb-run-control.1",
+        "pipeline.toml",
+        "GstI2sbRestore.prs",
+    ];
+    let names = ["i2sb", "i2sb-run"].iter().flat_map(|command| of_each(command));
+    for name in names.chain(others.map(String::from)) {
+        assert!(find(&prefix, &name).is_some(), "{name} is not installed");
     }
     assert!(
         find(&prefix, "run.rs").is_none() && find(&prefix, "Cargo.toml").is_none(),

@@ -5,7 +5,7 @@ use super::recipe::{Loss, TrainConfig};
 use crate::{net::bridge::Example, noise::Stream, preset::BridgeConfig, schedule::Schedule};
 
 /// Mean square of `x1 − x0`, range [-1, 1], at a PSNR of `db`.
-fn mean_square(db: f32) -> f32 {
+pub(super) fn mean_square(db: f32) -> f32 {
     4.0 * 10f32.powf(-db / 10.0)
 }
 
@@ -44,6 +44,8 @@ pub fn example(
     let target: Vec<f32> = xt.iter().zip(x0).map(|(xt, x0)| (xt - x0) / std).collect();
     let weight = match config.loss {
         Loss::Plain => 1.0,
+        // Its whole loss stands beside the squares.
+        Loss::Logarithm => 0.0,
         Loss::Relative => {
             let square = target.iter().map(|v| f64::from(*v).powi(2)).sum::<f64>() / target.len() as f64;
             1.0 / (square as f32 + mean_square(config.near) / (std * std))

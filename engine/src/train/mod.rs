@@ -10,6 +10,7 @@ pub mod ema;
 pub mod example;
 pub mod held_out;
 pub mod held_out_list;
+pub mod logarithm;
 pub mod manifest;
 pub mod optim;
 mod patterns;
@@ -28,8 +29,13 @@ use candle_core::Device;
 use rayon::prelude::*;
 
 use self::{
-    crop::Samples, optim::AdamWConfig, perceptual::Perceptual, prefetch::Prefetch, recipe::Recipe,
-    sources::Sources, state::State,
+    crop::Samples,
+    optim::AdamWConfig,
+    perceptual::Perceptual,
+    prefetch::Prefetch,
+    recipe::{Loss, Recipe, TrainConfig},
+    sources::Sources,
+    state::State,
 };
 use crate::{
     Cancel, Error, Result, degrade,
@@ -175,14 +181,13 @@ impl Trainer {
         let t = &self.recipe.train;
         self.grad.fill(0.0);
         let mut loss = 0.0;
-        let perceive =
-            self.perceptual.as_ref().map(|p| |e: &Example, net: &[f32], d: &mut [f32]| p.loss(e, net, d));
+        let further = further(t, self.perceptual.as_ref());
         for part in examples.chunks(examples.len().div_ceil(t.accumulate)) {
             let part_loss = self.learner.loss_and_grad(
                 &self.state.params,
                 part,
                 (t.crop.height, t.crop.width),
-                perceive.as_ref().map(|f| f as OutputLoss),
+                further.as_ref().map(|f| f as OutputLoss),
                 &mut self.grad,
             )?;
             loss += part_loss / t.accumulate as f64;
@@ -208,4 +213,23 @@ impl Trainer {
         self.state.step += 1;
         Ok(Report { step: self.state.step, loss, lr, norm })
     }
+}
+
+/// What is added to the squares, if anything.
+fn further<'a>(
+    t: &'a TrainConfig,
+    perceptual: Option<&'a Perceptual>,
+) -> Option<impl Fn(&Example, &[f32], &mut [f32]) -> Result<f64> + Sync + 'a> {
+    let logarithm = t.loss == Loss::Logarithm;
+    (logarithm || perceptual.is_some()).then_some(move |e: &Example, net: &[f32], d: &mut [f32]| {
+        let mut loss = 0.0;
+        if logarithm {
+            let near = example::mean_square(t.near) / (e.std * e.std);
+            loss += logarithm::loss(e, net, near.into(), d);
+        }
+        if let Some(perceptual) = perceptual {
+            loss += perceptual.loss(e, net, d)?;
+        }
+        Ok(loss)
+    })
 }

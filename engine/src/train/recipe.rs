@@ -47,7 +47,8 @@ pub struct TrainConfig {
     pub every: u64,
     /// What is made small.
     pub loss: Loss,
-    /// PSNR of a degraded crop, in dB, from which on [`Loss::Relative`] asks for no more care, 20 to 80.
+    /// PSNR in dB from which on [`Loss::Relative`] (of a degraded crop) and [`Loss::Logarithm`] (of a restored one)
+    /// ask for no more care, 20 to 80.
     pub near: f32,
     /// Weight of LPIPS, relative to that of the degraded crop, beside the squared error: 0, the most faithful, to 10.
     pub perceptual: f32,
@@ -98,6 +99,9 @@ pub enum Loss {
     /// Each example's relative to the error of doing nothing, so that slightly and badly degraded
     /// pictures count alike: the plain loss hardly sees the harm done to a good picture.
     Relative,
+    /// The logarithm of each example's ([`super::logarithm`]): PSNR itself. Unlike the relative loss it is not ruled
+    /// by the few examples that were good already and are harmed.
+    Logarithm,
 }
 
 /// A whole recipe.

@@ -30,7 +30,8 @@ pub fn run(args: &Args, job: &ArchiveJob, log: &Log) -> Result<Done> {
     }
     let (target, output) = aim(job, args.output())?;
     join::ending(&output, &target)?;
-    let source = Source::new(args.input(), args.colorimetry.as_deref(), args.framerate.as_deref())?;
+    let source =
+        Source::new(args.input(), args.source.colorimetry.as_deref(), args.source.framerate.as_deref())?;
     if target.canonicalize().is_ok_and(|target| target == source.input) {
         return Err(refused(format!("IN and OUT are the same; {} would be lost", args.input().display())));
     }

@@ -32,8 +32,9 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result};
-use clap::{Parser, Subcommand};
+use clap::Subcommand;
 
+use crate::cli::SourceArgs;
 use crate::exit::{self, refused, usage};
 use crate::recipe::Recipe;
 use crate::sequence::Kind;
@@ -45,12 +46,9 @@ const ENCODER: &str = "avenc_ffv1 gop-size=1 slicecrc=true";
 /// Frames in a chunk, where neither the user nor a recipe says how many.
 const CHUNK: u64 = 250;
 
-/// The first word of the command line that leads here.
-pub const WORD: &str = "fleet";
-
-/// Restores one long video with many workers, into FFV1 in Matroska.
-#[derive(Parser, Debug)]
-#[command(name = "i2sb-run fleet", version, about, after_help = exit::help())]
+/// Restore one long video with many workers, into FFV1 in Matroska.
+#[derive(clap::Args, Debug)]
+#[command(after_help = exit::help())]
 pub struct Args {
     #[command(subcommand)]
     command: Command,
@@ -73,12 +71,8 @@ enum Command {
         /// A property of i2sbrestore, NAME=VALUE; any number of them
         #[arg(long, value_name = "NAME=VALUE")]
         set: Vec<String>,
-        /// Colours of the source, as in bt601 or bt709, where it does not say them or says them wrong
-        #[arg(long, value_name = "COLOURS")]
-        colorimetry: Option<String>,
-        /// Frames a second of a sequence of pictures, as in 24 or 30000/1001
-        #[arg(long, value_name = "RATE")]
-        framerate: Option<String>,
+        #[command(flatten)]
+        source: SourceArgs,
         /// Keep the frames as pictures; the output is then a folder
         #[arg(long)]
         pictures: Option<Kind>,
@@ -114,7 +108,7 @@ enum Command {
 /// Runs one of the commands.
 pub fn run(args: &Args) -> Result<()> {
     match &args.command {
-        Command::Plan { input, job, recipe, chunk, set, colorimetry, framerate, pictures } => {
+        Command::Plan { input, job, recipe, chunk, set, source, pictures } => {
             let recipe = recipe.as_deref().map(Recipe::read).transpose()?;
             let archive = match recipe {
                 Some(Recipe::Archive(archive)) => Some(archive),
@@ -123,7 +117,7 @@ pub fn run(args: &Args) -> Result<()> {
                 }
                 None => None,
             };
-            let source = Source::new(input, colorimetry.as_deref(), framerate.as_deref())?;
+            let source = Source::new(input, source.colorimetry.as_deref(), source.framerate.as_deref())?;
             let given = archive.as_ref().map(|archive| archive.properties()).unwrap_or_default();
             let output = match (pictures, &archive) {
                 (Some(kind), _) => Output::Pictures(*kind),

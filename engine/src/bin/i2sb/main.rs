@@ -19,7 +19,7 @@ mod verify;
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 use i2sb::{Cancel, Error, memory::KeepsLarge};
 
 /// A frame's tensors lie where those of the one before lay.
@@ -75,8 +75,8 @@ fn run(command: Command, cancel: &Cancel) -> anyhow::Result<()> {
         Command::Convert(args) => convert::run(args, cancel),
         Command::Inspect(args) => inspect::run(args, cancel),
         Command::Bench(args) => bench::run(args, cancel),
-        Command::Completions(args) => pages::completions(args),
-        Command::Man(args) => pages::man(args),
+        Command::Completions(args) => pages::completions(args, Cli::command()),
+        Command::Man(args) => pages::man(args, Cli::command()),
     }
 }
 
