@@ -17,6 +17,9 @@ use crate::exit::refused;
 /// Longest time that an encoder may take to give what it holds.
 const DRAIN: Duration = Duration::from_secs(10);
 
+/// In a description of an encoder, the properties of the picture's level.
+const LEVEL: &str = "{level}";
+
 /// The place of the encoder between two elements.
 pub struct Coding {
     pipeline: gst::glib::WeakRef<gst::Pipeline>,
@@ -127,16 +130,35 @@ fn drain(bin: &gst::Bin) -> Result<()> {
 }
 
 /// How this video is encoded.
-fn description<'a>(encoder: &'a Encoder, caps: &gst::Caps) -> Result<&'a str> {
+fn description(encoder: &Encoder, caps: &gst::Caps) -> Result<String> {
     let picture = caps.structure(0).context("caps without a structure")?;
     let mode = picture.get::<String>("interlace-mode").unwrap_or_default();
-    if ["", "progressive"].contains(&mode.as_str()) {
-        return Ok(&encoder.progressive);
+    let found = if ["", "progressive"].contains(&mode.as_str()) {
+        &encoder.progressive
+    } else {
+        let bottom = picture.get::<String>("field-order").is_ok_and(|order| order == "bottom-field-first");
+        let interlaced = encoder.interlaced.as_ref();
+        let found = if bottom { encoder.bottom_first.as_ref().or(interlaced) } else { interlaced };
+        found.ok_or_else(|| refused(format!("--encoder {} has no interlaced coding", encoder.name)))?
+    };
+    Ok(found.replace(LEVEL, of_level(encoder, picture)?))
+}
+
+/// What stands for [`LEVEL`] in an encoder's description.
+fn of_level<'a>(encoder: &'a Encoder, picture: &gst::StructureRef) -> Result<&'a str> {
+    if encoder.levels.is_empty() {
+        return Ok("");
     }
-    let bottom = picture.get::<String>("field-order").is_ok_and(|order| order == "bottom-field-first");
-    let interlaced = encoder.interlaced.as_deref();
-    let found = if bottom { encoder.bottom_first.as_deref().or(interlaced) } else { interlaced };
-    found.ok_or_else(|| refused(format!("--encoder {} has no interlaced coding", encoder.name)))
+    let side = |name| picture.get::<i32>(name).ok().and_then(|side| u32::try_from(side).ok()).context(name);
+    let (width, height) = (side("width")?, side("height")?);
+    let fps = picture.get::<gst::Fraction>("framerate").context("framerate")?;
+    let level = mpeg2::Level::of(width, height, fps).and_then(|level| encoder.levels.get(level.name));
+    level.map(String::as_str).ok_or_else(|| {
+        let name = &encoder.name;
+        refused(format!(
+            "--encoder {name}: no level of MPEG-2 holds {width}×{height} at {fps} frames a second"
+        ))
+    })
 }
 
 /// Has each coded picture carry what rode on its frame, as far as the encoder does not write it.
@@ -185,8 +207,11 @@ mod tests {
             interlaced: interlaced.map(Into::into),
             bottom_first: bottom_first.map(Into::into),
             writes_captions: false,
+            levels: [("Main", "m"), ("High", "h")].map(|(a, b)| (a.to_string(), b.to_string())).into(),
         };
-        let caps = |more: &str| format!("video/x-raw{more}").parse::<gst::Caps>().unwrap();
+        let caps = |more: &str| {
+            format!("video/x-raw,width=720,height=576,framerate=25/1{more}").parse::<gst::Caps>().unwrap()
+        };
         let bottom = caps(",interlace-mode=interleaved,field-order=bottom-field-first");
         let whole = all(Some("b"), Some("i"));
         assert_eq!(description(&whole, &caps("")).unwrap(), "p");
@@ -195,5 +220,16 @@ mod tests {
         assert_eq!(description(&all(None, Some("i")), &bottom).unwrap(), "i");
         let error = description(&all(None, None), &bottom).unwrap_err();
         assert_eq!(crate::exit::of(&error), 3);
+        let sized = all(None, Some("bits={level} !"));
+        let mixed = caps(",interlace-mode=mixed");
+        assert_eq!(description(&sized, &mixed).unwrap(), "bits=m !");
+        let mut full = mixed.copy();
+        full.get_mut().unwrap().set("width", 1920);
+        full.get_mut().unwrap().set("height", 1080);
+        assert_eq!(description(&sized, &full).unwrap(), "bits=h !");
+        full.get_mut().unwrap().set("framerate", gst::Fraction::new(50, 1));
+        let error = description(&sized, &full).unwrap_err();
+        assert_eq!(crate::exit::of(&error), 3);
+        assert!(error.to_string().contains("1920×1080 at 50"), "{error}");
     }
 }

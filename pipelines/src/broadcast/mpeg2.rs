@@ -9,12 +9,46 @@ use super::bits::start_codes;
 /// Start codes, as the byte after 00 00 01.
 const PICTURE: u8 = 0x00;
 const USER_DATA: u8 = 0xb2;
+const SEQUENCE: u8 = 0xb3;
+const EXTENSION: u8 = 0xb5;
 const GROUP: u8 = 0xb8;
+/// The kind of extension that states profile and level.
+const SEQUENCE_EXTENSION: u8 = 1;
 /// The last kind of slice.
 const LAST_SLICE: u8 = 0xaf;
 
+/// A level of the Main profile: the largest picture, samples of luma a second, and `level_identification`.
+pub struct Level {
+    pub name: &'static str,
+    size: (u32, u32),
+    rate: u64,
+    code: u8,
+}
+
+/// Tables 8-3, 8-11 and 8-12 of H.262, smallest first.
+const LEVELS: [Level; 3] = [
+    Level { name: "Main", size: (720, 576), rate: 10_368_000, code: 8 },
+    Level { name: "High 1440", size: (1440, 1152), rate: 47_001_600, code: 6 },
+    Level { name: "High", size: (1920, 1152), rate: 62_668_800, code: 4 },
+];
+
+impl Level {
+    /// The smallest level that holds such pictures.
+    pub fn of(width: u32, height: u32, fps: gst::Fraction) -> Option<&'static Self> {
+        let rate =
+            u64::from(width) * u64::from(height) * fps.numer().max(0) as u64 / fps.denom().max(1) as u64;
+        LEVELS.iter().find(|level| width <= level.size.0 && height <= level.size.1 && rate <= level.rate)
+    }
+}
+
+/// `frame_rate_code` of a sequence header, from 1 on.
+const RATES: [(i32, i32); 8] =
+    [(24000, 1001), (24, 1), (25, 1), (30000, 1001), (30, 1), (50, 1), (60000, 1001), (60, 1)];
+
 /// What the headers before a picture's slices say.
 struct Headers {
+    /// The four bits of `level_identification` are the high ones of this byte.
+    level: Option<(usize, &'static Level)>,
     first_slice: Option<usize>,
     group: Option<usize>,
     temporal_reference: Option<u32>,
@@ -22,11 +56,21 @@ struct Headers {
 
 impl Headers {
     fn of(unit: &[u8]) -> Self {
-        let mut found = Self { first_slice: None, group: None, temporal_reference: None };
+        let mut found = Self { level: None, first_slice: None, group: None, temporal_reference: None };
+        let mut stated = None;
         for at in start_codes(unit) {
             match (unit.get(at + 3), unit.get(at + 4..at + 8)) {
                 (Some(&PICTURE), Some(next)) => {
                     found.temporal_reference = Some(u32::from(next[0]) << 2 | u32::from(next[1]) >> 6);
+                }
+                (Some(&SEQUENCE), Some(next)) => {
+                    let size = u32::from_be_bytes([next[0], next[1], next[2], next[3]]);
+                    let fps = RATES.get(usize::from(next[3] & 15).wrapping_sub(1));
+                    let fps = fps.map(|&(num, den)| gst::Fraction::new(num, den));
+                    stated = fps.and_then(|fps| Level::of(size >> 20, size >> 8 & 0xfff, fps));
+                }
+                (Some(&EXTENSION), Some(next)) if next[0] >> 4 == SEQUENCE_EXTENSION => {
+                    found.level = stated.map(|level| (at + 5, level));
                 }
                 (Some(&GROUP), Some(_)) => found.group = Some(at + 4),
                 (Some(&(1..=LAST_SLICE)), _) => {
@@ -40,11 +84,15 @@ impl Headers {
     }
 }
 
-/// The picture with these user data and, if it begins a group, with its time code.
+/// The picture with these user data and, if it begins a group, with its time code; the level of a sequence is that of
+/// its size and rate, which encoders do not look at.
 pub fn insert(unit: &[u8], user_data: &[Vec<u8>], code: Option<&VideoTimeCode>) -> Vec<u8> {
     let headers = Headers::of(unit);
     let Some(at) = headers.first_slice else { return unit.to_vec() };
     let mut out = unit[..at].to_vec();
+    if let Some((at, level)) = headers.level {
+        out[at] = out[at] & 0x0f | level.code << 4;
+    }
     if let (Some(group), Some(code), Some(place)) = (headers.group, code, headers.temporal_reference) {
         // The group's code is that of the picture that is shown first.
         let mut first = code.clone();
@@ -116,5 +164,21 @@ mod tests {
         assert_eq!(reader.read(&next), Some((false, [9, 59, 59, 22], 3)));
         assert!(reader.read(&[0, 0, 1, 1]).is_none());
         assert!(Reader::default().read(&next).is_none());
+    }
+    #[test]
+    fn a_sequence_states_the_level_that_holds_it() {
+        let level = |w, h, fps| Level::of(w, h, gst::Fraction::new(fps, 1)).map(|level| level.name);
+        assert_eq!((level(720, 576, 25), level(720, 480, 30)), (Some("Main"), Some("Main")));
+        assert_eq!((level(1440, 1080, 25), level(1920, 1080, 30)), (Some("High 1440"), Some("High")));
+        assert_eq!(
+            (level(1280, 720, 50), level(1920, 1080, 50), level(1920, 1200, 1)),
+            (Some("High 1440"), None, None)
+        );
+        // 1920×1080 at 25, said to be Main profile at Main level.
+        let head = [0, 0, 1, 0xb3, 0x78, 0x04, 0x38, 0x33, 9, 9, 9, 9, 0, 0, 1, 0xb5, 0x14, 0x8a, 0, 1, 0, 0];
+        let unit = [&head[..], &[0, 0, 1, 0, 0, 0x0f, 0xff, 0xf8, 0, 0, 1, 1, 9]].concat();
+        let out = insert(&unit, &[], None);
+        let changed: Vec<_> = (0..unit.len()).filter(|&at| out[at] != unit[at]).collect();
+        assert_eq!((changed, out[17]), (vec![17], 0x4a));
     }
 }

@@ -72,6 +72,10 @@ pub struct Encoder {
     /// Whether captions are already in what it writes.
     #[serde(default)]
     pub writes_captions: bool,
+    /// Properties that take the place of `{level}` in the descriptions, by the name of the level of MPEG-2 that the
+    /// picture's size and rate ask for; one whose level is not here is refused.
+    #[serde(default)]
+    pub levels: BTreeMap<String, String>,
 }
 
 impl Live {

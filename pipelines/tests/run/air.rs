@@ -16,7 +16,7 @@ use crate::rig::{HERE, LIMIT, gst_pipeline, runner};
 /// How the streams of tests are coded; x264's parameters are those of its documentation.
 pub const H264: &str =
     "x264enc tune=zerolatency speed-preset=ultrafast key-int-max=12 option-string=pic-struct=1";
-pub const MPEG2: &str = "mpeg2enc format=3 b-per-refframe=0 min-gop-size=6 max-gop-size=6";
+pub const MPEG2: &str = "mpeg2enc format=3 constraints=false bitrate=10500 bufsize=224 b-per-refframe=0 min-gop-size=6 max-gop-size=6";
 pub const HEVC: &str = "x265enc tune=zerolatency speed-preset=ultrafast key-int-max=12 log-level=none";
 
 /// What a stream is.

@@ -6,18 +6,24 @@ use crate::air::{
 };
 use crate::rig::{streams, text};
 
-const FRAMES: usize = 36;
+const SMALL: (u32, u32) = (96, 64);
+const FULL: (u32, u32) = (1920, 1080);
 
 fn carried(from: Kind, to: Kind, encoder: &str, scan: &str) {
+    carried_at(SMALL, 36, from, to, encoder, scan);
+}
+
+fn carried_at(size: (u32, u32), frames: usize, from: Kind, to: Kind, encoder: &str, scan: &str) {
     let folder = tempfile::tempdir().unwrap();
     let [source, target] = ["in.ts", "out.ts"].map(|name| folder.path().join(name));
-    make(from, FRAMES, (96, 64), &source);
+    make(from, frames, size, &source);
     let done = run(&[source.to_str().unwrap(), target.to_str().unwrap(), "--encoder", encoder]);
     assert_eq!(done.status.code(), Some(0), "{}", text(&done));
-    assert!(text(&done).contains(&format!("{FRAMES} restored of {FRAMES}")), "{}", text(&done));
+    assert!(text(&done).contains(&format!("{frames} restored of {frames}")), "{}", text(&done));
     let (before, _, _) = look(from.parser, &source);
-    let (after, shown, _) = look(to.parser, &target);
-    assert_eq!((before.len(), after.len()), (FRAMES, FRAMES));
+    let (after, shown, sizes) = look(to.parser, &target);
+    assert_eq!((before.len(), after.len()), (frames, frames));
+    assert!(sizes.iter().all(|&(w, h)| (w, h) == (size.0 as i32, size.1 as i32)), "{sizes:?}");
     assert_eq!(shown, scan);
     for (frame, (before, after)) in before.iter().zip(&after).enumerate() {
         // What the source carries is what was meant, and it is what comes out.
@@ -34,7 +40,7 @@ fn carried(from: Kind, to: Kind, encoder: &str, scan: &str) {
         assert!(a.abs_diff(b) < 50_000, "{a} {b}");
     }
     let read = read_608(&after.iter().map(|seen| seen.captions.clone()).collect::<Vec<_>>());
-    assert_eq!(read, [TEXT, TEXT]);
+    assert_eq!(read, vec![TEXT; frames / 16]);
     // Sound has its bits.
     let (sound, copied) = (streams(&source).1, streams(&target).1);
     assert!(!sound.is_empty() && sound == copied, "{} {}", sound.len(), copied.len());
@@ -70,4 +76,16 @@ fn hevc_of_50_frames_becomes_h264() {
 #[test]
 fn h264_of_50_frames_becomes_hevc() {
     carried(Kind::h264("", 50), Kind::hevc(50), "hevc", "progressive");
+}
+
+#[test]
+fn a_whole_1080i25_keeps_them_in_h264_and_mpeg2() {
+    carried_at(FULL, 16, Kind::h264(TOP_FIRST, 25), Kind::mpeg2(TOP_FIRST, 25), "mpeg2", "top-field-first");
+    carried_at(FULL, 16, Kind::mpeg2(TOP_FIRST, 25), Kind::h264(TOP_FIRST, 25), "h264", "top-field-first");
+}
+
+#[test]
+fn a_whole_1080p50_keeps_them_in_h264_and_hevc() {
+    carried_at(FULL, 16, Kind::hevc(50), Kind::h264("", 50), "h264", "progressive");
+    carried_at(FULL, 16, Kind::h264("", 50), Kind::hevc(50), "hevc", "progressive");
 }
