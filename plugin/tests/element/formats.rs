@@ -5,13 +5,24 @@ use std::str::FromStr;
 
 use gst::prelude::*;
 use gst_video::prelude::*;
-use gsti2sb::pixel::{Color, Model, PIXEL_FORMATS, View, to_rgb};
+use gsti2sb::pixel::{Color, Model, View, to_rgb};
 
-use crate::rig::{buffer, bytes, harness, padded, pull};
+use crate::rig::{buffer, bytes, harness, known_formats, padded, pull};
 
-/// Tiles of hardware, palettes, and 4:1:1 packed in threes.
-const MISSING: [&str; 8] =
-    ["NV12_10BE_8L128", "NV12_8L128", "NV12_64Z32", "NV12_4L4", "NV12_32L32", "NV12_16L32S", "IYU1", "RGB8P"];
+/// Tiles of hardware, palettes, and 4:1:1 packed in threes; not every GStreamer knows each.
+const MISSING: [&str; 11] = [
+    "NV12_10BE_8L128",
+    "NV12_10LE40_4L4",
+    "NV12_8L128",
+    "NV12_64Z32",
+    "NV12_4L4",
+    "NV12_32L32",
+    "NV12_16L32S",
+    "MT2110R",
+    "MT2110T",
+    "IYU1",
+    "RGB8P",
+];
 
 const SIZES: [(u32, u32); 5] = [(1, 1), (2, 3), (17, 13), (64, 48), (129, 35)];
 
@@ -31,7 +42,7 @@ fn unchanged(properties: &str, mode: gst_video::VideoInterlaceMode) {
     let bus = gst::Bus::new();
     h.element().expect("an element").set_bus(Some(&bus));
     h.play();
-    for format in PIXEL_FORMATS {
+    for format in known_formats() {
         for (width, height) in SIZES {
             let info = info(format.name, width, height, mode);
             h.set_src_caps(info.to_caps().expect("caps"));
@@ -106,9 +117,10 @@ fn the_pads_take_every_format_but_these() {
                 !caps.can_intersect(&one)
             })
             .map(|format| format.to_str().to_string())
+            .filter(|name| !MISSING.contains(&name.as_str()))
             .collect();
-        println!("{}: {missing:?}", template.name_template());
-        assert_eq!(missing, MISSING, "{}", template.name_template());
+        assert!(missing.is_empty(), "{}: {missing:?}", template.name_template());
+        assert!(known_formats().count() >= 103, "{}", known_formats().count());
     }
 }
 
@@ -129,7 +141,7 @@ fn a_tiny_strength_rounds_to_the_identity() {
 #[test]
 fn samples_are_where_gstreamer_finds_them() {
     crate::null::init();
-    for format in PIXEL_FORMATS {
+    for format in known_formats() {
         let info = info(format.name, 16, 4, gst_video::VideoInterlaceMode::Progressive);
         // Twice the size: the binding's check of chroma planes counts luma rows.
         let data = crate::rig::noise(2 * info.size(), 7);

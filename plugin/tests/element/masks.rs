@@ -7,7 +7,7 @@ use gst::prelude::*;
 use gst_video::video_meta::VideoRegionOfInterestMeta;
 use gsti2sb::pixel::{Color, PIXEL_FORMATS, View, to_rgb};
 
-use crate::rig::{buffer, bus, bytes, harness, message, pull};
+use crate::rig::{buffer, bus, bytes, harness, known_formats, message, pull};
 
 const SIZE: (usize, usize) = (40, 24);
 /// The marked part: columns and rows.
@@ -79,7 +79,7 @@ fn protected_samples_stay_in_every_format() {
     crate::null::init();
     let file = mask(SIZE);
     let properties = format!("model=null:add protect-mask={}", file.path().display());
-    for format in PIXEL_FORMATS {
+    for format in known_formats() {
         if gst_video::VideoFormat::from_str(format.name).is_err() {
             continue;
         }

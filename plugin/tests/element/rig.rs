@@ -131,3 +131,10 @@ pub fn mean(info: &gst_video::VideoInfo, buffer: &gst::BufferRef) -> f64 {
     let sum: u64 = rows.flatten().map(|&v| u64::from(v)).sum();
     sum as f64 / f64::from(info.width() * info.height())
 }
+
+/// Those formats of the table that this GStreamer knows.
+pub fn known_formats() -> impl Iterator<Item = &'static gsti2sb::pixel::PixelFormat> {
+    gsti2sb::pixel::PIXEL_FORMATS
+        .iter()
+        .filter(|format| format.name.parse::<gst_video::VideoFormat>().is_ok())
+}
