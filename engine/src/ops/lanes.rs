@@ -3,7 +3,7 @@
 
 use half::bf16;
 
-use super::map::Value;
+use super::{map::Value, tiny::settled};
 
 /// A register of `N` floats. Methods are inlined into a caller that carries the target feature.
 ///
@@ -16,8 +16,16 @@ pub(crate) trait Lanes: Copy {
     unsafe fn store(self, p: *mut f32);
     unsafe fn add(self, b: Self) -> Self;
     unsafe fn sub(self, b: Self) -> Self;
+    unsafe fn mul(self, b: Self) -> Self;
+    unsafe fn div(self, b: Self) -> Self;
     /// `self·b + c`, rounded once.
     unsafe fn mul_add(self, b: Self, c: Self) -> Self;
+    /// Not below `low`, not above `high`; what is no number stays what it is.
+    unsafe fn clamp(self, low: f32, high: f32) -> Self;
+    /// [`settled`].
+    unsafe fn settled(self) -> Self;
+    /// The float of the bits `(bits + 127) << 23`: 2ⁿ, where n stands in the low bits.
+    unsafe fn exponent(self) -> Self;
     /// `N` bfloat16 numbers, exactly.
     unsafe fn load_bf16(p: *const bf16) -> Self;
     /// Rounds to the nearest, ties to even; what is below the normal numbers may become zero. Sixteen at once
@@ -58,6 +66,30 @@ impl Lanes for Plain {
         Self(out)
     }
     #[inline(always)]
+    unsafe fn mul(self, b: Self) -> Self {
+        let mut out = self.0;
+        out.iter_mut().zip(b.0).for_each(|(o, b)| *o *= b);
+        Self(out)
+    }
+    #[inline(always)]
+    unsafe fn div(self, b: Self) -> Self {
+        let mut out = self.0;
+        out.iter_mut().zip(b.0).for_each(|(o, b)| *o /= b);
+        Self(out)
+    }
+    #[inline(always)]
+    unsafe fn clamp(self, low: f32, high: f32) -> Self {
+        Self(self.0.map(|v| v.clamp(low, high)))
+    }
+    #[inline(always)]
+    unsafe fn settled(self) -> Self {
+        Self(self.0.map(settled))
+    }
+    #[inline(always)]
+    unsafe fn exponent(self) -> Self {
+        Self(self.0.map(|v| f32::from_bits(v.to_bits().wrapping_add(127) << 23)))
+    }
+    #[inline(always)]
     unsafe fn mul_add(self, b: Self, c: Self) -> Self {
         let mut out = [0.0; 8];
         for (i, o) in out.iter_mut().enumerate() {
@@ -84,12 +116,14 @@ mod x86 {
     use half::bf16;
 
     use super::{Lanes, Value};
+    use crate::ops::tiny::TINY;
 
     // SAFETY of all four: the caller has the instruction set and passes pointers good for N floats.
     macro_rules! lanes {
         (
-            $t:ty, $n:literal, $splat:ident, $load:ident, $store:ident, $add:ident, $sub:ident, $fma:ident,
-            $widen:ident, $narrow:ident
+            $t:ty, $n:literal, $splat:ident, $load:ident, $store:ident, $add:ident, $sub:ident, $mul:ident,
+            $div:ident, $fma:ident, $least:ident, $most:ident, $settle:ident, $exponent:ident, $widen:ident,
+            $narrow:ident
         ) => {
             impl Lanes for $t {
                 const N: usize = $n;
@@ -119,9 +153,34 @@ mod x86 {
                     unsafe { $sub(self, b) }
                 }
                 #[inline(always)]
+                unsafe fn mul(self, b: Self) -> Self {
+                    // SAFETY: see the trait.
+                    unsafe { $mul(self, b) }
+                }
+                #[inline(always)]
+                unsafe fn div(self, b: Self) -> Self {
+                    // SAFETY: see the trait.
+                    unsafe { $div(self, b) }
+                }
+                #[inline(always)]
                 unsafe fn mul_add(self, b: Self, c: Self) -> Self {
                     // SAFETY: see the trait.
                     unsafe { $fma(self, b, c) }
+                }
+                #[inline(always)]
+                unsafe fn clamp(self, low: f32, high: f32) -> Self {
+                    // SAFETY: see the trait. Where one is no number, these give the second.
+                    unsafe { $least($splat(high), $most($splat(low), self)) }
+                }
+                #[inline(always)]
+                unsafe fn settled(self) -> Self {
+                    // SAFETY: see the trait.
+                    unsafe { $settle(self) }
+                }
+                #[inline(always)]
+                unsafe fn exponent(self) -> Self {
+                    // SAFETY: see the trait.
+                    unsafe { $exponent(self) }
                 }
                 #[inline(always)]
                 unsafe fn load_bf16(p: *const bf16) -> Self {
@@ -144,7 +203,13 @@ mod x86 {
         _mm256_storeu_ps,
         _mm256_add_ps,
         _mm256_sub_ps,
+        _mm256_mul_ps,
+        _mm256_div_ps,
         _mm256_fmadd_ps,
+        _mm256_min_ps,
+        _mm256_max_ps,
+        settle8,
+        exponent8,
         widen8,
         narrow8
     );
@@ -156,10 +221,60 @@ mod x86 {
         _mm512_storeu_ps,
         _mm512_add_ps,
         _mm512_sub_ps,
+        _mm512_mul_ps,
+        _mm512_div_ps,
         _mm512_fmadd_ps,
+        _mm512_min_ps,
+        _mm512_max_ps,
+        settle16,
+        exponent16,
         widen16,
         narrow16
     );
+
+    /// # Safety
+    /// As [`Lanes::settled`].
+    #[inline(always)]
+    unsafe fn settle8(v: __m256) -> __m256 {
+        // SAFETY: the caller's contract.
+        unsafe {
+            let size = _mm256_andnot_ps(_mm256_set1_ps(-0.0), v);
+            _mm256_and_ps(v, _mm256_cmp_ps::<_CMP_NLT_UQ>(size, _mm256_set1_ps(TINY)))
+        }
+    }
+
+    /// # Safety
+    /// As [`Lanes::settled`].
+    #[inline(always)]
+    unsafe fn settle16(v: __m512) -> __m512 {
+        // SAFETY: the caller's contract.
+        unsafe {
+            let kept = _mm512_cmp_ps_mask::<_CMP_NLT_UQ>(_mm512_abs_ps(v), _mm512_set1_ps(TINY));
+            _mm512_maskz_mov_ps(kept, v)
+        }
+    }
+
+    /// # Safety
+    /// As [`Lanes::exponent`].
+    #[inline(always)]
+    unsafe fn exponent8(v: __m256) -> __m256 {
+        // SAFETY: the caller's contract.
+        unsafe {
+            let bits = _mm256_add_epi32(_mm256_castps_si256(v), _mm256_set1_epi32(127));
+            _mm256_castsi256_ps(_mm256_slli_epi32::<23>(bits))
+        }
+    }
+
+    /// # Safety
+    /// As [`Lanes::exponent`].
+    #[inline(always)]
+    unsafe fn exponent16(v: __m512) -> __m512 {
+        // SAFETY: the caller's contract.
+        unsafe {
+            let bits = _mm512_add_epi32(_mm512_castps_si512(v), _mm512_set1_epi32(127));
+            _mm512_castsi512_ps(_mm512_slli_epi32::<23>(bits))
+        }
+    }
 
     /// # Safety
     /// As [`Lanes::load_bf16`].

@@ -10,6 +10,7 @@ mod conv_cpu;
 #[cfg(feature = "cudnn")]
 pub(crate) mod cuda;
 mod dot;
+pub(crate) mod finish;
 pub(crate) mod gemm;
 mod isa;
 mod lanes;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What happens to a convolution's sums on their way to memory, compiled for each instruction set.
+//! What happens to rows of sums, compiled for each instruction set.
 //!
 //! All slices hold whole pixels of `bias.len()` (or `scale.len()`) channels.
 
@@ -76,18 +76,6 @@ for_each_isa! {
 }
 
 for_each_isa! {
-    /// `out = T(silu(from + bias))`, settled.
-    fn silu_biased<T>(from: &[f32], bias: &[f32], out: &mut [T]) {
-        let c = bias.len();
-        for (out, from) in out.chunks_exact_mut(c).zip(from.chunks_exact(c)) {
-            for ((o, v), b) in out.iter_mut().zip(from).zip(bias) {
-                *o = T::from_f32(settled(silu(v + b)));
-            }
-        }
-    }
-}
-
-for_each_isa! {
     /// `keep = from + bias`, `out = T(silu(keep·(1 + scale) + shift))`.
     fn modulated<T>(from: &[f32], bias: &[f32], scale: &[f32], shift: &[f32], keep: &mut [f32], out: &mut [T]) {
         let c = bias.len();
@@ -125,31 +113,6 @@ for_each_isa! {
                 let d = d * (1.0 + s);
                 *db += d;
                 *o = T::from_f32(d);
-            }
-        }
-    }
-}
-
-for_each_isa! {
-    /// `out = from + bias + rest`, settled.
-    fn add_to(from: &[f32], bias: &[f32], rest: &[f32], out: &mut [f32]) {
-        let c = bias.len();
-        let given = from.chunks_exact(c).zip(rest.chunks_exact(c));
-        for (out, (from, rest)) in out.chunks_exact_mut(c).zip(given) {
-            for (((o, v), b), r) in out.iter_mut().zip(from).zip(bias).zip(rest) {
-                *o = settled(r + (v + b));
-            }
-        }
-    }
-}
-
-for_each_isa! {
-    /// `out = from + bias`, settled.
-    fn biased(from: &[f32], bias: &[f32], out: &mut [f32]) {
-        let c = bias.len();
-        for (out, from) in out.chunks_exact_mut(c).zip(from.chunks_exact(c)) {
-            for ((o, v), b) in out.iter_mut().zip(from).zip(bias) {
-                *o = settled(v + b);
             }
         }
     }

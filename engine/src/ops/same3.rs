@@ -8,6 +8,7 @@ use half::bf16;
 
 use super::{
     Bf16, Cpu, amx, dot,
+    finish::{self, Finish},
     gemm::{self, Run},
     isa::Isa,
     map::{Map, Value},
@@ -274,6 +275,25 @@ pub(crate) fn forward<T: Kernel>(
         let taps = [0, 1, 2].map(|i| x.above(y + i));
         let run = Run { x: &x.data, start: 0, step: x.c, taps: &taps, k: 3 * x.c, n: x.w };
         in_pieces(isa, run, packed, scratch, |first, sums| sink(y, first, sums));
+    }
+}
+
+/// As [`forward`] for one row or two, the first of them even; `finish` was made for them.
+#[inline(always)]
+pub(crate) fn finish<T: Kernel, F: Finish>(
+    isa: Isa,
+    x: &Map<T>,
+    conv: &Conv<T>,
+    rows: std::ops::Range<usize>,
+    scratch: &mut Scratch<T>,
+    finish: &mut F,
+) {
+    let first = rows.start;
+    match conv {
+        Conv::Winograd(packed) => winograd::finish(isa, x, packed, rows, &mut scratch.squares, finish),
+        Conv::Taps(_) => forward(isa, x, conv, rows, scratch, |y, x, sums| {
+            finish::give::<T, F>(isa, sums, conv.cout(), y - first, x, finish);
+        }),
     }
 }
 

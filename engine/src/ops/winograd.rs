@@ -5,8 +5,11 @@
 //! columns of the map, so a pixel has the same bits in every window that begins on even ones. Over
 //! channels the 16 products are 16 matrix products, which the kernels of [`Kernel::run`] compute.
 
+use std::ops::Range;
+
 use super::{
     Cpu,
+    finish::Finish,
     gemm::Run,
     isa::Isa,
     lanes::{Lanes, Plain},
@@ -73,15 +76,82 @@ for_each_isa! {
 /// stays in a near cache.
 const SQUARES: usize = 24;
 
+/// Products of some neighbouring squares: the matrices of their points, `point` values from one to the next.
+struct Products<'a> {
+    m: &'a [f32],
+    point: usize,
+    /// Squares, and pixels of theirs that are in the picture.
+    n: usize,
+    pixels: usize,
+    /// First row and column.
+    y: usize,
+    x: usize,
+}
+
 /// As [`super::same3::forward`]; `rows` begins on an even row and ends on one or with the picture.
 #[inline(always)]
 pub(crate) fn forward<T: Kernel>(
     isa: Isa,
     x: &Map<T>,
     packed: &Packed<T>,
-    rows: std::ops::Range<usize>,
+    rows: Range<usize>,
     scratch: &mut Scratch<T>,
     mut sink: impl FnMut(usize, usize, &[f32]),
+) {
+    let cout = packed.cout;
+    let mut sums = std::mem::take(&mut scratch.sums);
+    sums.resize(4 * SQUARES * cout, 0.0);
+    squares(isa, x, packed, rows.clone(), scratch, |p| {
+        let (top, bottom) = sums.split_at_mut(2 * SQUARES * cout);
+        gather(isa, p.m, p.point, cout, p.n, top, bottom);
+        sink(p.y, p.x, &top[..p.pixels * cout]);
+        if p.y + 1 < rows.end {
+            sink(p.y + 1, p.x, &bottom[..p.pixels * cout]);
+        }
+    });
+    scratch.sums = sums;
+}
+
+/// As [`super::same3::finish`], with the same rows as [`forward`].
+#[inline(always)]
+pub(crate) fn finish<T: Kernel, F: Finish>(
+    isa: Isa,
+    x: &Map<T>,
+    packed: &Packed<T>,
+    rows: Range<usize>,
+    scratch: &mut Scratch<T>,
+    finish: &mut F,
+) {
+    let (cout, count) = (packed.cout, rows.len());
+    assert!(count <= 2);
+    squares(isa, x, packed, rows, scratch, |p| {
+        assert!(cout % LANES == 0 && p.n * cout <= p.point && p.m.len() >= POINTS * p.point);
+        match isa {
+            // SAFETY: `Isa` says that the processor has it; bounds were checked above; kernels of rounded numbers
+            // exist only with AVX512_BF16.
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx512 if T::ROUNDED => unsafe { x86::finish_bf16(&p, cout, count, finish) },
+            // SAFETY: as above.
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx512 => unsafe { x86::finish_avx512(&p, cout, count, finish) },
+            // SAFETY: as above.
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx2 => unsafe { x86::finish_avx2(&p, cout, count, finish) },
+            // SAFETY: plain Rust on checked bounds.
+            _ => unsafe { finish_lanes::<Plain, F>(&p, cout, count, finish) },
+        }
+    });
+}
+
+/// The products of all squares of these rows, some at a time.
+#[inline(always)]
+fn squares<T: Kernel>(
+    isa: Isa,
+    x: &Map<T>,
+    packed: &Packed<T>,
+    rows: Range<usize>,
+    scratch: &mut Scratch<T>,
+    mut take: impl FnMut(Products<'_>),
 ) {
     let (c, cout) = (x.c, packed.cout);
     // A little more than the values of a point: powers of two would lie in the same places of a cache.
@@ -89,22 +159,16 @@ pub(crate) fn forward<T: Kernel>(
     // Products may read up to 32 squares and 32 values too far (ops::amx).
     scratch.inputs.resize(POINTS * input + 34 * c + 64, T::default());
     scratch.products.resize(POINTS * product, 0.0);
-    scratch.sums.resize(4 * SQUARES * cout, 0.0);
     let across = x.w.div_ceil(2);
-    for y in rows.clone().step_by(2) {
+    for y in rows.step_by(2) {
         let lines = [0, 1, 2, 3].map(|i| x.above(y + i));
         for first in (0..across).step_by(SQUARES) {
             let n = (across - first).min(SQUARES);
-            let pixels = (2 * n).min(x.w - 2 * first);
             transform(isa, &x.data, lines.map(|line| line + 2 * first * c), c, &mut scratch.inputs, input, n);
             let run = Run { x: &scratch.inputs, start: 0, step: c, taps: &[0], k: c, n };
             T::run_each(isa, run, input, &packed.points, &mut scratch.products, product);
-            let (top, bottom) = scratch.sums.split_at_mut(2 * SQUARES * cout);
-            gather(isa, &scratch.products, product, cout, n, top, bottom);
-            sink(y, 2 * first, &top[..pixels * cout]);
-            if y + 1 < rows.end {
-                sink(y + 1, 2 * first, &bottom[..pixels * cout]);
-            }
+            let pixels = (2 * n).min(x.w - 2 * first);
+            take(Products { m: &scratch.products, point: product, n, pixels, y, x: 2 * first });
         }
     }
 }
@@ -160,7 +224,7 @@ fn gather(isa: Isa, m: &[f32], point: usize, cout: usize, n: usize, top: &mut [f
 mod x86 {
     use std::arch::x86_64::{__m256, __m512};
 
-    use super::{Kernel, gather_lanes, transform_lanes};
+    use super::{Finish, Kernel, Products, finish_lanes, gather_lanes, transform_lanes};
 
     macro_rules! compile {
         ($transform:ident, $lanes:ty, $features:literal) => {
@@ -176,8 +240,16 @@ mod x86 {
                 unsafe { transform_lanes::<$lanes, T>(x, c, out, point, n) }
             }
         };
-        ($transform:ident, $gather:ident, $lanes:ty, $features:literal) => {
+        (finish: $finish:ident, $lanes:ty, $features:literal) => {
+            #[target_feature(enable = $features)]
+            pub unsafe fn $finish<F: Finish>(p: &Products<'_>, cout: usize, rows: usize, finish: &mut F) {
+                // SAFETY: same contract.
+                unsafe { finish_lanes::<$lanes, F>(p, cout, rows, finish) }
+            }
+        };
+        ($transform:ident, $gather:ident, $finish:ident, $lanes:ty, $features:literal) => {
             compile!($transform, $lanes, $features);
+            compile!(finish: $finish, $lanes, $features);
             #[target_feature(enable = $features)]
             pub unsafe fn $gather(m: *const f32, point: usize, cout: usize, n: usize, rows: [*mut f32; 2]) {
                 // SAFETY: same contract.
@@ -185,9 +257,16 @@ mod x86 {
             }
         };
     }
-    compile!(transform_avx512, gather_avx512, __m512, "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma");
+    compile!(
+        transform_avx512,
+        gather_avx512,
+        finish_avx512,
+        __m512,
+        "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma"
+    );
     compile!(transform_bf16, __m512, "avx512f,avx512bw,avx512dq,avx512vl,avx512bf16,avx2,fma");
-    compile!(transform_avx2, gather_avx2, __m256, "avx2,fma");
+    compile!(finish: finish_bf16, __m512, "avx512f,avx512bw,avx512dq,avx512vl,avx512bf16,avx2,fma");
+    compile!(transform_avx2, gather_avx2, finish_avx2, __m256, "avx2,fma");
 }
 
 /// `Bᵀ d`.
@@ -284,6 +363,32 @@ unsafe fn gather_lanes<L: Lanes>(m: *const f32, point: usize, cout: usize, n: us
                     let to = (2 * square + j) * cout + i;
                     top.store(rows[0].add(to));
                     bottom.store(rows[1].add(to));
+                }
+            }
+        }
+    }
+}
+
+/// # Safety
+/// As [`finish`] checks.
+#[inline(always)]
+unsafe fn finish_lanes<L: Lanes, F: Finish>(p: &Products<'_>, cout: usize, rows: usize, finish: &mut F) {
+    let (m, point) = (p.m.as_ptr(), p.point);
+    for square in 0..p.n {
+        for i in (0..cout).step_by(L::N) {
+            // SAFETY: `m` holds sixteen points of at least n·cout values; pixels and rows are in the picture.
+            unsafe {
+                let from = m.add(square * cout + i);
+                let (a, b): ([L; 2], [L; 2]) = (half(from, point), half(from.add(4 * point), point));
+                let (c, d) = (half(from.add(8 * point), point), half(from.add(12 * point), point));
+                for j in 0..2 {
+                    let ([top, bottom], x) = (sums([a[j], b[j], c[j], d[j]]), 2 * square + j);
+                    if x < p.pixels {
+                        finish.take(top, 0, p.x + x, i);
+                        if rows == 2 {
+                            finish.take(bottom, 1, p.x + x, i);
+                        }
+                    }
                 }
             }
         }

@@ -20,10 +20,10 @@ use crate::{
     Cancel, Result,
     ops::{
         Isa,
+        finish::{self, Activated, Added, Lines},
         gemm::Run,
         lease::Shelf,
-        map::{Map, Value},
-        rows,
+        map::Map,
         same3::{self, Conv, Kernel},
     },
 };
@@ -213,111 +213,91 @@ impl<T: Kernel> Runner<T> {
                     squares::unshuffle(x, size, u, channels, first + i, (pixels, c));
                 });
             }
-            Op::Conv(c) => {
-                let bias = &self.bias[c];
-                self.convolve(
-                    from(0),
-                    self.convs[c].same().0,
-                    rows.clone(),
-                    &mut to.sums,
-                    |_, _, sums, out| {
-                        rows::biased(isa, sums, bias, out);
+            Op::Conv(c) => self.convolve(from(0), self.convs[c].same().0, &self.bias[c], None, rows, to),
+            Op::First(b) => {
+                let (x, conv, bias) = (from(0).read(), &folded.weights[b], &folded.bias[b]);
+                let (pitch, c, first, end) = (to.rounded.pitch(), to.rounded.c, rows.start, rows.end);
+                to.rounded.lines_mut(rows, 2).enumerate().for_each_init(
+                    || self.scratch.take(),
+                    |scratch, (i, pair)| {
+                        let y = first + 2 * i;
+                        let mut finish = Activated { bias, out: Lines::new(pair, pitch, c) };
+                        same3::finish(isa, x, conv, y..(y + 2).min(end), scratch, &mut finish);
                     },
                 );
-                self.round(to, rows);
-            }
-            Op::First(b) => {
-                let bias = &folded.bias[b];
-                self.convolve(from(0), &folded.weights[b], rows, &mut to.rounded, |_, _, sums, out| {
-                    rows::silu_biased(isa, sums, bias, out);
-                });
             }
             Op::Second(c) => {
-                let (bias, rest) = (&self.bias[c], &from(1).sums);
-                self.convolve(
-                    from(0),
-                    self.convs[c].same().0,
-                    rows.clone(),
-                    &mut to.sums,
-                    |y, x, sums, out| {
-                        rows::add_to(isa, sums, bias, &rest.data[rest.at(y, x)..][..sums.len()], out);
-                    },
-                );
-                self.round(to, rows);
+                let rest = Some(&from(1).sums);
+                self.convolve(from(0), self.convs[c].same().0, &self.bias[c], rest, rows, to);
             }
             Op::Down(c) => {
                 let (x, bias, packed) = (from(0).read(), &self.bias[c], self.convs[c].halve());
-                let (first, n) = (rows.start, to.sums.c);
-                let lines = to.sums.lines_mut(rows.clone(), 1).enumerate();
-                lines.for_each_init(
-                    || self.scratch.take(),
-                    |scratch, (i, line)| {
-                        let taps = [0, 1].map(|j| x.at(2 * (first + i) + j, 0));
-                        let run =
-                            Run { x: &x.data, start: 0, step: 2 * x.c, taps: &taps, k: 2 * x.c, n: x.w / 2 };
-                        same3::in_pieces(isa, run, packed, scratch, |p, sums| {
-                            rows::biased(isa, sums, bias, &mut line[(p + 1) * n..][..sums.len()]);
-                        });
-                    },
-                );
-                self.round(to, rows);
+                let n = to.sums.c;
+                self.each(to, rows, 1, |y, out, rounded, scratch| {
+                    let taps = [0, 1].map(|j| x.at(2 * y + j, 0));
+                    let run =
+                        Run { x: &x.data, start: 0, step: 2 * x.c, taps: &taps, k: 2 * x.c, n: x.w / 2 };
+                    let mut finish = Added { bias, rest: None, out, rounded };
+                    same3::in_pieces(isa, run, packed, scratch, |p, sums| {
+                        finish::give::<T, _>(isa, sums, n, 0, p, &mut finish);
+                    });
+                });
             }
             Op::Up(c) => {
                 let (x, skip) = (from(0).read(), &from(1).sums);
                 let (bias, packed) = (&self.bias[c], self.convs[c].double());
-                let (first, n) = (rows.start, to.sums.c);
-                let lines = to.sums.lines_mut(rows.clone(), 1).enumerate();
-                lines.for_each_init(
-                    || self.scratch.take(),
-                    |scratch, (i, line)| {
-                        let y = first + i;
-                        let taps = [x.at(y / 2, 0)];
-                        let run = Run { x: &x.data, start: 0, step: x.c, taps: &taps, k: x.c, n: x.w };
-                        same3::in_pieces(isa, run, &packed[y % 2], scratch, |p, sums| {
-                            let skip = &skip.row(y)[2 * p * n..][..sums.len()];
-                            rows::add_to(isa, skip, bias, sums, &mut line[(2 * p + 1) * n..][..sums.len()]);
-                        });
-                    },
-                );
-                self.round(to, rows);
+                let n = to.sums.c;
+                self.each(to, rows, 1, |y, out, rounded, scratch| {
+                    let taps = [x.at(y / 2, 0)];
+                    let run = Run { x: &x.data, start: 0, step: x.c, taps: &taps, k: x.c, n: x.w };
+                    let mut finish = Added { bias, rest: Some([skip.row(y); 2]), out, rounded };
+                    same3::in_pieces(isa, run, &packed[y % 2], scratch, |p, sums| {
+                        finish::give::<T, _>(isa, sums, n, 0, 2 * p, &mut finish);
+                    });
+                });
             }
             Op::Shuffle => shuffle(&from(0).sums, rows, u, pictures),
         }
     }
 
-    /// Convolves rows of `x` into those of `to`: `store(y, x, sums, out)` writes some pixels of row y
-    /// from column x on.
-    fn convolve<O: Value>(
+    /// Convolves rows of `x` into those of `to`, and adds bias and `rest`.
+    fn convolve(
         &self,
         x: &Rows<T>,
         conv: &Conv<T>,
+        bias: &[f32],
+        rest: Option<&Map<f32>>,
         rows: Range<usize>,
-        to: &mut Map<O>,
-        store: impl Fn(usize, usize, &[f32], &mut [O]) + Sync,
+        to: &mut Rows<T>,
     ) {
-        let x = x.read();
-        let (pitch, c, end) = (to.pitch(), to.c, rows.end);
-        let first = rows.start;
-        to.lines_mut(rows, 2).enumerate().for_each_init(
-            || self.scratch.take(),
-            |scratch, (i, pair)| {
-                let y = first + 2 * i;
-                same3::forward(self.isa, x, conv, y..(y + 2).min(end), scratch, |row, column, sums| {
-                    let out = &mut pair[(row - y) * pitch + (column + 1) * c..][..sums.len()];
-                    store(row, column, sums, out);
-                });
-            },
-        );
+        let (x, end) = (x.read(), rows.end);
+        self.each(to, rows, 2, |y, out, rounded, scratch| {
+            let rest = rest.map(|rest| [rest.row(y), rest.row((y + 1).min(end - 1))]);
+            let mut finish = Added { bias, rest, out, rounded };
+            same3::finish(self.isa, x, conv, y..(y + 2).min(end), scratch, &mut finish);
+        });
     }
 
-    /// Rounds rows of sums to what the convolutions read.
-    fn round(&self, map: &mut Rows<T>, rows: Range<usize>) {
+    /// Rows of `to`, `group` at a time: the first one's number, where sums go, and where they go rounded, if
+    /// convolutions read that.
+    fn each(
+        &self,
+        to: &mut Rows<T>,
+        rows: Range<usize>,
+        group: usize,
+        work: impl Fn(usize, Lines<'_, f32>, Lines<'_, T>, &mut same3::Scratch<T>) + Sync,
+    ) {
+        let (pitch, c, first) = (to.sums.pitch(), to.sums.c, rows.start);
+        let sums = to.sums.lines_mut(rows.clone(), group).enumerate();
+        let place = |i: usize, sums, rounded, scratch: &mut _| {
+            work(first + i * group, Lines::new(sums, pitch, c), Lines::new(rounded, pitch, c), scratch);
+        };
+        let scratch = || self.scratch.take();
         if T::ROUNDED {
-            let (sums, c, first) = (&map.sums, map.sums.c, rows.start);
-            map.rounded.lines_mut(rows, 1).enumerate().for_each(|(i, line)| {
-                let row = sums.row(first + i);
-                rows::round(self.isa, row, &mut line[c..][..row.len()]);
-            });
+            let both = sums.zip(to.rounded.lines_mut(rows, group));
+            both.for_each_init(scratch, |scratch, ((i, sums), rounded)| place(i, sums, rounded, scratch));
+        } else {
+            sums.for_each_init(scratch, |scratch, (i, sums)| place(i, sums, &mut [], scratch));
         }
     }
 }

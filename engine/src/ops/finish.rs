@@ -1,0 +1,150 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What becomes of a convolution's sums, taken while they are in registers.
+
+use super::{
+    isa::Isa,
+    lanes::{Lanes, Plain},
+    map::Value,
+    same3::Kernel,
+    silu::silu_lanes,
+};
+
+/// Takes the sums of one or two neighbouring rows.
+pub(crate) trait Finish {
+    /// Takes sums of the channels from `channel` on of pixel `x` of the first (0) or second (1) row.
+    ///
+    /// # Safety
+    /// The pixel and a register of its channels lie in what this was made for. The caller has the instruction set of
+    /// `L`, with AVX512_BF16 where sixteen lanes are rounded to bfloat16.
+    unsafe fn take<L: Lanes>(&mut self, sums: L, row: usize, x: usize, channel: usize);
+}
+
+/// One or two neighbouring lines of a map, borders included.
+pub(crate) struct Lines<'a, T> {
+    values: &'a mut [T],
+    pitch: usize,
+    c: usize,
+}
+
+impl<'a, T> Lines<'a, T> {
+    /// - `pitch`: values from one line to the next.
+    /// - `c`: channels.
+    pub fn new(values: &'a mut [T], pitch: usize, c: usize) -> Self {
+        Self { values, pitch, c }
+    }
+
+    /// # Safety
+    /// The pixel lies in these lines.
+    #[inline(always)]
+    unsafe fn at(&mut self, row: usize, x: usize, channel: usize) -> *mut T {
+        let at = row * self.pitch + (x + 1) * self.c + channel;
+        debug_assert!(at < self.values.len());
+        // SAFETY: the caller's contract.
+        unsafe { self.values.as_mut_ptr().add(at) }
+    }
+}
+
+/// `out = T(silu(sums + bias))`, settled.
+pub(crate) struct Activated<'a, T> {
+    pub bias: &'a [f32],
+    pub out: Lines<'a, T>,
+}
+
+impl<T: Value> Finish for Activated<'_, T> {
+    #[inline(always)]
+    unsafe fn take<L: Lanes>(&mut self, sums: L, row: usize, x: usize, channel: usize) {
+        debug_assert!(channel + L::N <= self.bias.len());
+        // SAFETY: the caller's contract.
+        unsafe {
+            let sum = sums.add(L::load(self.bias.as_ptr().add(channel)));
+            T::store(silu_lanes(sum).settled(), self.out.at(row, x, channel));
+        }
+    }
+}
+
+/// `out = rest + (sums + bias)`, settled; the same rounded beside it where convolutions read that.
+pub(crate) struct Added<'a, T> {
+    pub bias: &'a [f32],
+    /// Pixels of the same rows, without borders.
+    pub rest: Option<[&'a [f32]; 2]>,
+    pub out: Lines<'a, f32>,
+    pub rounded: Lines<'a, T>,
+}
+
+impl<T: Kernel> Finish for Added<'_, T> {
+    #[inline(always)]
+    unsafe fn take<L: Lanes>(&mut self, sums: L, row: usize, x: usize, channel: usize) {
+        debug_assert!(channel + L::N <= self.bias.len());
+        // SAFETY: the caller's contract.
+        unsafe {
+            let mut sum = sums.add(L::load(self.bias.as_ptr().add(channel)));
+            if let Some(rest) = self.rest {
+                let at = x * self.out.c + channel;
+                debug_assert!(at + L::N <= rest[row].len());
+                sum = L::load(rest[row].as_ptr().add(at)).add(sum);
+            }
+            let sum = sum.settled();
+            sum.store(self.out.at(row, x, channel));
+            if T::ROUNDED {
+                T::store(sum, self.rounded.at(row, x, channel));
+            }
+        }
+    }
+}
+
+/// Hands on sums that are in memory: whole pixels of `c` channels, a multiple of 16, from pixel `first` of a row on.
+pub(crate) fn give<T: Kernel, F: Finish>(
+    isa: Isa,
+    sums: &[f32],
+    c: usize,
+    row: usize,
+    first: usize,
+    finish: &mut F,
+) {
+    assert!(c % 16 == 0 && sums.len() % c == 0);
+    match isa {
+        // SAFETY: `Isa` says that the processor has it; kernels of rounded numbers exist only with AVX512_BF16.
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx512 if T::ROUNDED => unsafe { x86::give_bf16(sums, c, row, first, finish) },
+        // SAFETY: as above.
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx512 => unsafe { x86::give_avx512(sums, c, row, first, finish) },
+        // SAFETY: as above.
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx2 => unsafe { x86::give_avx2(sums, c, row, first, finish) },
+        // SAFETY: plain Rust; whoever makes a `Finish` gives it the rows that are convolved.
+        _ => unsafe { give_lanes::<Plain, F>(sums, c, row, first, finish) },
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+mod x86 {
+    use std::arch::x86_64::{__m256, __m512};
+
+    use super::{Finish, give_lanes};
+
+    macro_rules! compile {
+        ($name:ident, $lanes:ty, $features:literal) => {
+            #[target_feature(enable = $features)]
+            pub unsafe fn $name<F: Finish>(sums: &[f32], c: usize, row: usize, first: usize, finish: &mut F) {
+                // SAFETY: same contract.
+                unsafe { give_lanes::<$lanes, F>(sums, c, row, first, finish) }
+            }
+        };
+    }
+    compile!(give_avx512, __m512, "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma");
+    compile!(give_bf16, __m512, "avx512f,avx512bw,avx512dq,avx512vl,avx512bf16,avx2,fma");
+    compile!(give_avx2, __m256, "avx2,fma");
+}
+
+/// # Safety
+/// As [`give`].
+#[inline(always)]
+unsafe fn give_lanes<L: Lanes, F: Finish>(sums: &[f32], c: usize, row: usize, first: usize, finish: &mut F) {
+    for (x, pixel) in sums.chunks_exact(c).enumerate() {
+        for i in (0..c).step_by(L::N) {
+            // SAFETY: the caller's contract; a pixel has a multiple of every register's channels.
+            unsafe { finish.take(L::load(pixel.as_ptr().add(i)), row, first + x, i) };
+        }
+    }
+}
