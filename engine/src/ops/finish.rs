@@ -148,3 +148,82 @@ unsafe fn give_lanes<L: Lanes, F: Finish>(sums: &[f32], c: usize, row: usize, fi
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use half::bf16;
+
+    use super::*;
+    use crate::{
+        noise::Stream,
+        ops::{
+            Cpu,
+            map::Map,
+            same3::{self, Algorithm, Conv, Scratch},
+            silu::silu,
+            tiny::settled,
+        },
+    };
+
+    /// What is finished in registers has the bits of sums that are written first and finished one by one.
+    fn equals_the_slow_way<T: Kernel>(isa: Isa, algorithm: Algorithm, [h, w, c]: [usize; 3]) {
+        let mut draw = Stream::new(9, (h * w) as u64);
+        let mut some = |n: usize| -> Vec<f32> { (0..n).map(|_| draw.next_normal()).collect() };
+        let (mut x, mut rest) = (Map::<T>::default(), Map::<f32>::default());
+        x.reset(h, w, c);
+        x.fill(isa, &some(h * w * c));
+        rest.reset(h, w, c);
+        rest.fill(isa, &some(h * w * c));
+        let (conv, bias) = (Conv::<T>::new(algorithm, c, &some(9 * c * c)), some(c));
+        let mut scratch = Scratch::default();
+        let mut sums = vec![f32::NAN; h * w * c];
+        same3::forward(isa, &x, &conv, 0..h, &mut scratch, |y, x, part| {
+            sums[(y * w + x) * c..][..part.len()].copy_from_slice(part);
+        });
+        let (mut active, mut added, mut rounded) =
+            (Map::<T>::default(), Map::<f32>::default(), Map::<T>::default());
+        active.reset(h, w, c);
+        added.reset(h, w, c);
+        rounded.reset(h, w, c);
+        let pitch = added.pitch();
+        for y in (0..h).step_by(2) {
+            let (rows, from) = (y..(y + 2).min(h), (y + 1) * pitch);
+            let lines = from..from + rows.len() * pitch;
+            let out = Lines::new(&mut active.data[lines.clone()], pitch, c);
+            let mut finish = Activated { bias: &bias, out };
+            same3::finish(isa, &x, &conv, rows.clone(), &mut scratch, &mut finish);
+            let mut finish = Added {
+                bias: &bias,
+                rest: Some([rest.row(y), rest.row(rows.end - 1)]),
+                out: Lines::new(&mut added.data[lines.clone()], pitch, c),
+                rounded: Lines::new(&mut rounded.data[lines], pitch, c),
+            };
+            same3::finish(isa, &x, &conv, rows, &mut scratch, &mut finish);
+        }
+        for y in 0..h {
+            for i in 0..w * c {
+                let (sum, at) = (sums[y * w * c + i] + bias[i % c], format!("{isa:?} {algorithm:?} {y} {i}"));
+                let want = settled(rest.row(y)[i] + sum);
+                assert_eq!(added.row(y)[i].to_bits(), want.to_bits(), "{at}");
+                assert!(!T::ROUNDED || rounded.row(y)[i].to_f32() == T::from_f32(want).to_f32(), "{at}");
+                assert_eq!(active.row(y)[i].to_f32(), T::from_f32(settled(silu(sum))).to_f32(), "{at}");
+            }
+        }
+        let border = |map: &Map<f32>, y: usize| map.data[map.above(y)..][..c].iter().all(|v| *v == 0.0);
+        assert!((0..h + 2).all(|y| border(&added, y)), "what lies beside the rows stays zero");
+    }
+
+    #[test]
+    fn every_instruction_set_finishes_as_the_slow_way_does() {
+        for shape in [[1, 1, 16], [2, 3, 16], [5, 7, 48], [3, 101, 32], [6, 50, 16]] {
+            for algorithm in [Algorithm::Taps, Algorithm::Winograd] {
+                for isa in Isa::available() {
+                    equals_the_slow_way::<f32>(isa, algorithm, shape);
+                }
+                if Cpu::detect().bf16.is_some() {
+                    equals_the_slow_way::<bf16>(Cpu::detect().isa, algorithm, shape);
+                }
+            }
+        }
+    }
+}
