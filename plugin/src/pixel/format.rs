@@ -239,6 +239,7 @@ pub const PIXEL_FORMATS: &[PixelFormat] = &[
     row("NV12_10LE40", Yuv, TensLe, (1, 1), [at(0, 0, 1, 0, 10), at(1, 0, 2, 0, 10), at(1, 1, 2, 0, 10)]),
     row("GRAY16_LE", Gray, Le16, (0, 0), planes(YUV, 2, 0, 16)),
     row("GRAY16_BE", Gray, Be16, (0, 0), planes(YUV, 2, 0, 16)),
+    row("GRAY10_LE16", Gray, Le16, (0, 0), planes(YUV, 2, 0, 10)),
     row("GRAY10_LE32", Gray, Tens32, (0, 0), [at(0, 0, 1, 0, 10), at(0, 0, 1, 0, 10), at(0, 0, 1, 0, 10)]),
     row("I420", Yuv, Byte, (1, 1), planes(YUV, 1, 0, 8)),
     row("YV12", Yuv, Byte, (1, 1), planes(YVU, 1, 0, 8)),
