@@ -20,6 +20,7 @@ mod pictures;
 pub mod plan;
 mod proof;
 mod quicktime;
+mod scc;
 mod sheet;
 mod sidecar;
 pub mod source;

@@ -10,6 +10,7 @@ use super::chunk::Record;
 use super::digest;
 use super::framemd5;
 use super::plan::{Plan, Wish, write_whole};
+use super::scc;
 use super::sheet;
 use super::sidecar;
 use super::source::{Frame, Frames};
@@ -17,7 +18,7 @@ use crate::output::beside;
 use crate::preview;
 
 /// What the files are called behind the output's name.
-const ENDINGS: [&str; 4] = [".jsonl", ".in.framemd5", ".out.framemd5", ".changes.png"];
+const ENDINGS: [&str; 5] = [".jsonl", ".in.framemd5", ".out.framemd5", ".changes.png", ".scc"];
 
 /// Where the files of this job go; none if it asked for no proof.
 pub fn places(wish: &Wish, output: &Path) -> Vec<PathBuf> {
@@ -72,7 +73,7 @@ pub fn write(
         json!({"name": name, "bytes": std::fs::metadata(part)?.len(), "sha256": digest::sha256(part)?})
     };
     let worst = sidecar::largest(plan, records, proof.changes);
-    let [jsonl, before, after, changes] = ENDINGS.map(|ending| beside(output, ending));
+    let [jsonl, before, after, changes, captions] = ENDINGS.map(|ending| beside(output, ending));
     written.add(jsonl, sidecar::text(plan, records, &worst, told)?.as_bytes())?;
     let caps: gst::Caps = plan.settings.caps.parse().context("the plan's caps")?;
     let times = || plan.frames.iter().map(|frame| frame.time);
@@ -80,9 +81,14 @@ pub fn write(
     written.add(before, framemd5::text(&caps, ins)?.as_bytes())?;
     let outs = times().zip(records.iter().flat_map(|record| record.digests.iter().map(String::as_str)));
     written.add(after, framemd5::text(&caps, outs)?.as_bytes())?;
+    // Those of an earlier run, which may be written over; they may not be there.
+    let gone = |path: &Path| _ = std::fs::remove_file(path);
+    match scc::text(plan)? {
+        Some(text) => written.add(captions, text.as_bytes())?,
+        None => gone(&captions),
+    }
     if worst.is_empty() {
-        // One of an earlier run, which may be written over; it may not be there.
-        let _ = std::fs::remove_file(&changes);
+        gone(&changes);
     } else {
         let rows = rows(plan, records, &worst, &mut made)?;
         let mut png = std::io::Cursor::new(Vec::new());

@@ -305,3 +305,35 @@ fn captions_stay_on_their_frames() {
         assert_eq!(line["captions"], format!("cea708raw:fc94{:02x}", 0x20 + index), "{line}");
     }
 }
+
+#[test]
+fn captions_of_line_21_stand_in_a_file_of_their_own() {
+    let place = Archive::new();
+    let made = format!(
+        "{} -c:v mpeg2video -g 1 -color_range tv -colorspace smpte170m -color_primaries smpte170m -color_trc smpte170m",
+        scene("96x64", 1.2, "30000/1001")
+    );
+    let plain = std::fs::read(place.ffmpeg("plain.m2v", &made)).unwrap();
+    let (mut bytes, mut frames) = (Vec::new(), 0);
+    for at in 0..plain.len() {
+        if plain[at..].starts_with(&[0, 0, 1, 1]) {
+            let data = crate::air::captions(frames);
+            bytes.extend(
+                [&b"\0\0\x01\xb2GA94\x03"[..], &[0xc0 | (data.len() / 3) as u8, 0xff], &data, &[0xff]]
+                    .concat(),
+            );
+            frames += 1;
+        }
+        bytes.push(plain[at]);
+    }
+    let (source, out) = (place.at("in.m2v"), place.at("out.mkv"));
+    std::fs::write(&source, bytes).unwrap();
+    let told = place.good(&[&source, &out, "--strength", "0"]);
+    assert!(told.contains("out.mkv.scc") && frames > 30, "{told}");
+    // As ffmpeg reads it.
+    let mut ffmpeg = Command::new("ffmpeg");
+    let read =
+        ffmpeg.args(["-nostdin", "-v", "error", "-i", &place.at("out.mkv.scc"), "-f", "srt", "-"]).output();
+    let read = text(&read.expect("ffmpeg is installed"));
+    assert!(read.contains(crate::air::TEXT), "{read} {}", place.read("out.mkv.scc"));
+}
