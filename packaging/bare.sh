@@ -1,8 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT OR Apache-2.0
 # usage: packaging/bare.sh SUITE FOLDER DEB     (as root)
-# Makes FOLDER a bare Debian (`folder.sh`). Installs DEB there as docs/install.md says, cleans a clip, removes it again, and fails
-# if a file is left. Every command comes from the page or is shown as it runs.
+# Makes FOLDER a bare Debian (`folder.sh`). Installs DEB there as docs/install.md says, cleans a clip, removes it
+# again, and fails if a file is left. Every command comes from the page or is shown as it runs.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 [ $# = 3 ] || { sed -n '3s/^# //p' "$0" >&2; exit 2; }
@@ -22,6 +22,8 @@ step() {
 
 step 'cat /etc/debian_version'
 step 'apt-get update'
+# What an earlier call has left.
+rm -rf "$root"/root/*
 cp "$deb" "$root/root/i2sb.deb"
 cp tests/fixtures/clips/cockatoo.mp4 "$root/root/in.mp4"
 
