@@ -44,3 +44,20 @@ fn the_page_names_both_commands() {
         assert!(page.contains(&format!("./tests/peers/{program}/run.sh")), "{program}");
     }
 }
+
+#[test]
+fn what_a_gpu_shall_train_has_its_recipe_and_its_beginning() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let queue = fs::read_to_string(root.join("tests/cuda/bundle/queue.txt")).unwrap();
+    assert!(queue.lines().count() >= 3);
+    for line in queue.lines() {
+        let (name, minutes) = line.split_once(' ').unwrap_or_else(|| panic!("{line}: NAME MINUTES"));
+        assert!(minutes.parse::<u32>().is_ok_and(|minutes| minutes > 0), "{line}");
+        let recipe = fs::read_to_string(root.join(format!("engine/recipes/{name}.toml"))).expect(name);
+        let init = recipe.lines().find_map(|line| line.strip_prefix("init = "));
+        if let Some(init) = init {
+            let folder = root.join(init.trim_matches('"'));
+            assert!(folder.join("model.safetensors").is_file(), "{name} begins with {}", folder.display());
+        }
+    }
+}
