@@ -191,10 +191,17 @@ fn damage_is_named_by_its_frame_and_nothing_is_written() {
     let told = bad(1, &["join", &job, &out]);
     let frame = (8..16).find(|n| told.contains(&format!("frame {n} of")));
     assert!(frame.is_some() && told.contains("remove") && told.contains("000001.json"), "{told}");
-    fs::remove_file(chunk_file(&job, 1, "json")).unwrap();
+    let digests = |place: &Path| -> serde_json::Value {
+        let record: serde_json::Value = serde_json::from_str(&fs::read_to_string(place).unwrap()).unwrap();
+        record["digests"].clone()
+    };
+    let record = chunk_file(&job, 1, "json");
+    let before = digests(&record);
+    fs::remove_file(&record).unwrap();
     assert!(good(&["work", &job]).contains("chunk 1: "));
-    // As long as before; only what the muxer draws by chance may differ.
-    assert_eq!(fs::read(&chunk).unwrap().len(), intact.len());
+    // The same frames. What the muxer draws by chance differs, and one of its numbers in 256 is a byte shorter.
+    assert!(before.as_array().is_some_and(|all| all.len() == 8) && digests(&record) == before, "{before}");
+    assert!(fs::read(&chunk).unwrap().len().abs_diff(intact.len()) <= 1);
     // A record that says something else than what was restored.
     let record = chunk_file(&job, 2, "json");
     let good_record = fs::read_to_string(&record).unwrap();
