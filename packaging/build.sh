@@ -13,7 +13,7 @@ shift 2
 make_folder "$suite"
 rust=$(rustc --print sysroot) crates=${CARGO_HOME:-$HOME/.cargo}
 
-rm -rf "$root/root/i2sb/.git"
+rm -rf "$root/root/new"
 git clone --quiet --no-hardlinks . "$root/root/new"
 # Kept between calls: what cargo has compiled.
 [ ! -d "$root/root/i2sb/target" ] || mv "$root/root/i2sb/target" "$root/root/new/"

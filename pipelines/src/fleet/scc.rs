@@ -20,11 +20,8 @@ pub fn text(plan: &Plan) -> Result<Option<String>> {
     if !RATES.contains(&(fps.numer(), fps.denom())) {
         return Ok(None);
     }
-    Ok(lines(&plan.frames, fps)).map(|lines| {
-        (!lines.is_empty()).then(|| {
-            format!("{HEAD}\n\n{}", lines.iter().map(|line| format!("{line}\n\n")).collect::<String>())
-        })
-    })
+    let lines: String = lines(&plan.frames, fps).iter().map(|line| format!("{line}\n\n")).collect();
+    Ok((!lines.is_empty()).then(|| format!("{HEAD}\n\n{lines}")))
 }
 
 /// A line for each run of frames that say something: the first one's time code, and what they say.

@@ -60,6 +60,8 @@ fn parity(byte: u8) -> u8 {
 }
 
 pub const TEXT: &str = "GOOD EVENING";
+/// Frames in which [`TEXT`] is sent once.
+pub const CAPTION: usize = 14;
 
 /// `cc_data` of each frame: a caption of CEA-608 that pops on, again and again, and beside it a packet of CEA-708.
 pub fn captions(frame: usize) -> Vec<u8> {
@@ -68,7 +70,8 @@ pub fn captions(frame: usize) -> Vec<u8> {
     let mut pairs = vec![[0x94, 0x20], [0x94, 0x20], [0x94, 0x70], [0x94, 0x70]];
     pairs.extend(text);
     pairs.extend([[0x94, 0x2f], [0x94, 0x2f], [0x80, 0x80], [0x80, 0x80]]);
-    let [a, b] = pairs[frame % pairs.len()];
+    assert_eq!(pairs.len(), CAPTION);
+    let [a, b] = pairs[frame % CAPTION];
     // Header: sequence number and size of 4 pairs; service 1 with 5 bytes: show window 0, clear, two letters.
     let header = (frame as u8 % 4) << 6 | 4;
     let packet = [header, 1 << 5 | 5, 0x80, 0x89, 0x01, b'A' + (frame % 26) as u8, 0x03, 0x00];

@@ -262,6 +262,22 @@ fn time_codes_go_along() {
     }
 }
 
+/// A stream of MPEG-2 with `cc_data` in each picture's user data, as ATSC A/53 puts it there; and how many pictures it has.
+fn with_captions(plain: &[u8], data: impl Fn(usize) -> Vec<u8>) -> (Vec<u8>, usize) {
+    let (mut bytes, mut frames) = (Vec::new(), 0);
+    for at in 0..plain.len() {
+        // Before the first slice.
+        if plain[at..].starts_with(&[0, 0, 1, 1]) {
+            let data = data(frames);
+            let count = 0xc0 | (data.len() / 3) as u8;
+            bytes.extend([&b"\0\0\x01\xb2GA94\x03"[..], &[count, 0xff], &data, &[0xff]].concat());
+            frames += 1;
+        }
+        bytes.push(plain[at]);
+    }
+    (bytes, frames)
+}
+
 #[test]
 fn captions_stay_on_their_frames() {
     let place = Archive::new();
@@ -269,34 +285,10 @@ fn captions_stay_on_their_frames() {
         "{} -c:v mpeg2video -g 1 -color_range tv -colorspace bt709 -color_primaries bt709 -color_trc bt709",
         scene("96x64", 0.2, "25")
     );
-    // Captions as ATSC A/53 puts them into a picture's user data: two bytes of field 1, another pair in each frame.
     let plain = std::fs::read(place.ffmpeg("plain.m2v", &made)).unwrap();
-    let (mut bytes, mut frame) = (Vec::new(), 0u8);
-    for at in 0..plain.len() {
-        // Before the first slice.
-        if plain[at..].starts_with(&[0, 0, 1, 1]) {
-            bytes.extend([
-                0,
-                0,
-                1,
-                0xB2,
-                b'G',
-                b'A',
-                b'9',
-                b'4',
-                3,
-                0xC1,
-                0xFF,
-                0xFC,
-                0x94,
-                0x20 + frame,
-                0xFF,
-            ]);
-            frame += 1;
-        }
-        bytes.push(plain[at]);
-    }
-    assert_eq!(frame, 5);
+    // Two bytes of field 1, another pair in each frame.
+    let (bytes, frames) = with_captions(&plain, |frame| vec![0xfc, 0x94, 0x20 + frame as u8]);
+    assert_eq!(frames, 5);
     let (source, out) = (place.at("in.m2v"), place.at("out.mkv"));
     std::fs::write(&source, bytes).unwrap();
     place.good(&[&source, &out]);
@@ -314,18 +306,7 @@ fn captions_of_line_21_stand_in_a_file_of_their_own() {
         scene("96x64", 1.2, "30000/1001")
     );
     let plain = std::fs::read(place.ffmpeg("plain.m2v", &made)).unwrap();
-    let (mut bytes, mut frames) = (Vec::new(), 0);
-    for at in 0..plain.len() {
-        if plain[at..].starts_with(&[0, 0, 1, 1]) {
-            let data = crate::air::captions(frames);
-            bytes.extend(
-                [&b"\0\0\x01\xb2GA94\x03"[..], &[0xc0 | (data.len() / 3) as u8, 0xff], &data, &[0xff]]
-                    .concat(),
-            );
-            frames += 1;
-        }
-        bytes.push(plain[at]);
-    }
+    let (bytes, frames) = with_captions(&plain, crate::air::captions);
     let (source, out) = (place.at("in.m2v"), place.at("out.mkv"));
     std::fs::write(&source, bytes).unwrap();
     let told = place.good(&[&source, &out, "--strength", "0"]);

@@ -2,7 +2,7 @@
 //! What rides on frames of a broadcast is on the same frames after it, whatever the codecs and the scan.
 
 use crate::air::{
-    BOTTOM_FIRST, Kind, Seen, TEXT, TOP_FIRST, captions, format, look, make, read_608, run, timecode,
+    BOTTOM_FIRST, CAPTION, Kind, Seen, TEXT, TOP_FIRST, captions, format, look, make, read_608, run, timecode,
 };
 use crate::rig::{streams, text};
 
@@ -40,7 +40,7 @@ fn carried_at(size: (u32, u32), frames: usize, from: Kind, to: Kind, encoder: &s
         assert!(a.abs_diff(b) < 50_000, "{a} {b}");
     }
     let read = read_608(&after.iter().map(|seen| seen.captions.clone()).collect::<Vec<_>>());
-    assert_eq!(read, vec![TEXT; frames / 16]);
+    assert_eq!(read, vec![TEXT; frames / CAPTION]);
     // Sound has its bits.
     let (sound, copied) = (streams(&source).1, streams(&target).1);
     assert!(!sound.is_empty() && sound == copied, "{} {}", sound.len(), copied.len());
