@@ -11,10 +11,13 @@ use super::{
 
 /// Takes the sums of one or two neighbouring rows.
 pub(crate) trait Finish {
+    /// Whether there is room for so many rows of `w` pixels of `c` channels.
+    fn fits(&self, rows: usize, w: usize, c: usize) -> bool;
+
     /// Takes sums of the channels from `channel` on of pixel `x` of the first (0) or second (1) row.
     ///
     /// # Safety
-    /// The pixel and a register of its channels lie in what this was made for. The caller has the instruction set of
+    /// The pixel and a register of its channels lie in what [`Finish::fits`]. The caller has the instruction set of
     /// `L`, with AVX512_BF16 where sixteen lanes are rounded to bfloat16.
     unsafe fn take<L: Lanes>(&mut self, sums: L, row: usize, x: usize, channel: usize);
 }
@@ -31,6 +34,10 @@ impl<'a, T> Lines<'a, T> {
     /// - `c`: channels.
     pub fn new(values: &'a mut [T], pitch: usize, c: usize) -> Self {
         Self { values, pitch, c }
+    }
+
+    fn fits(&self, rows: usize, w: usize, c: usize) -> bool {
+        rows >= 1 && c == self.c && (rows - 1) * self.pitch + (w + 1) * c <= self.values.len()
     }
 
     /// # Safety
@@ -51,6 +58,10 @@ pub(crate) struct Activated<'a, T> {
 }
 
 impl<T: Value> Finish for Activated<'_, T> {
+    fn fits(&self, rows: usize, w: usize, c: usize) -> bool {
+        self.bias.len() == c && self.out.fits(rows, w, c)
+    }
+
     #[inline(always)]
     unsafe fn take<L: Lanes>(&mut self, sums: L, row: usize, x: usize, channel: usize) {
         debug_assert!(channel + L::N <= self.bias.len());
@@ -72,6 +83,12 @@ pub(crate) struct Added<'a, T> {
 }
 
 impl<T: Kernel> Finish for Added<'_, T> {
+    fn fits(&self, rows: usize, w: usize, c: usize) -> bool {
+        let rest = self.rest.is_none_or(|rest| rest[..rows.min(2)].iter().all(|row| row.len() >= w * c));
+        let rounded = !T::ROUNDED || self.rounded.fits(rows, w, c);
+        self.bias.len() == c && rows <= 2 && rest && rounded && self.out.fits(rows, w, c)
+    }
+
     #[inline(always)]
     unsafe fn take<L: Lanes>(&mut self, sums: L, row: usize, x: usize, channel: usize) {
         debug_assert!(channel + L::N <= self.bias.len());
@@ -101,9 +118,10 @@ pub(crate) fn give<T: Kernel, F: Finish>(
     first: usize,
     finish: &mut F,
 ) {
-    assert!(c % 16 == 0 && sums.len() % c == 0);
+    assert!(c % 16 == 0 && sums.len() % c == 0 && finish.fits(row + 1, first + sums.len() / c, c));
     match isa {
-        // SAFETY: `Isa` says that the processor has it; kernels of rounded numbers exist only with AVX512_BF16.
+        // SAFETY: bounds were checked; `Isa` says that the processor has it; kernels of rounded numbers exist only with
+        // AVX512_BF16.
         #[cfg(target_arch = "x86_64")]
         Isa::Avx512 if T::ROUNDED => unsafe { x86::give_bf16(sums, c, row, first, finish) },
         // SAFETY: as above.
@@ -112,7 +130,7 @@ pub(crate) fn give<T: Kernel, F: Finish>(
         // SAFETY: as above.
         #[cfg(target_arch = "x86_64")]
         Isa::Avx2 => unsafe { x86::give_avx2(sums, c, row, first, finish) },
-        // SAFETY: plain Rust; whoever makes a `Finish` gives it the rows that are convolved.
+        // SAFETY: plain Rust on checked bounds.
         _ => unsafe { give_lanes::<Plain, F>(sums, c, row, first, finish) },
     }
 }
@@ -225,5 +243,23 @@ mod tests {
                 }
             }
         }
+    }
+    #[test]
+    fn what_does_not_fit_is_refused() {
+        let (c, w) = (16, 5);
+        let pitch = (w + 2) * c;
+        let (bias, row, mut values) = (vec![0.0; c], vec![0.0; w * c], vec![0.0f32; 2 * pitch]);
+        let short = &row[..w * c - 1];
+        let mut fits = |len: usize, rest, rows, w, c| {
+            let out = Lines::new(&mut values[..len], pitch, 16);
+            Added::<f32> { bias: &bias, rest, out, rounded: Lines::new(&mut [], pitch, 16) }.fits(rows, w, c)
+        };
+        assert!(fits(2 * pitch, None, 2, w, c) && fits(2 * pitch, Some([&row, &row]), 2, w, c));
+        // The border to the right is not written; a row or a pixel more is.
+        assert!(fits(pitch, None, 1, w, c) && !fits(pitch, None, 2, w, c) && !fits(2 * pitch, None, 3, w, c));
+        assert!(!fits(2 * pitch, None, 2, w + 2, c) && !fits(2 * pitch, None, 2, w, 2 * c));
+        assert!(
+            fits(2 * pitch, Some([&row, short]), 1, w, c) && !fits(2 * pitch, Some([&row, short]), 2, w, c)
+        );
     }
 }

@@ -102,14 +102,33 @@ pub(crate) fn forward<T: Kernel>(
     let mut sums = std::mem::take(&mut scratch.sums);
     sums.resize(4 * SQUARES * cout, 0.0);
     squares(isa, x, packed, rows.clone(), scratch, |p| {
+        let (y, x, count) = (p.y, p.x, (rows.end - p.y).min(2));
         let (top, bottom) = sums.split_at_mut(2 * SQUARES * cout);
-        gather(isa, p.m, p.point, cout, p.n, top, bottom);
-        sink(p.y, p.x, &top[..p.pixels * cout]);
-        if p.y + 1 < rows.end {
-            sink(p.y + 1, p.x, &bottom[..p.pixels * cout]);
+        let mut kept = Kept { rows: [top, bottom], c: cout };
+        leave::<T, _>(isa, &Products { x: 0, ..p }, cout, count, &mut kept);
+        for (row, sums) in kept.rows.iter().take(count).enumerate() {
+            sink(y + row, x, &sums[..p.pixels * cout]);
         }
     });
     scratch.sums = sums;
+}
+
+/// Keeps sums as they are, pixel by pixel.
+struct Kept<'a> {
+    rows: [&'a mut [f32]; 2],
+    c: usize,
+}
+
+impl Finish for Kept<'_> {
+    fn fits(&self, rows: usize, w: usize, c: usize) -> bool {
+        rows <= 2 && c == self.c && self.rows.iter().all(|row| row.len() >= w * c)
+    }
+
+    #[inline(always)]
+    unsafe fn take<L: Lanes>(&mut self, sums: L, row: usize, x: usize, channel: usize) {
+        // SAFETY: the caller's contract.
+        unsafe { sums.store(self.rows[row].as_mut_ptr().add(x * self.c + channel)) }
+    }
 }
 
 /// As [`super::same3::finish`], with the same rows as [`forward`].
@@ -124,23 +143,27 @@ pub(crate) fn finish<T: Kernel, F: Finish>(
 ) {
     let (cout, count) = (packed.cout, rows.len());
     assert!(count <= 2);
-    squares(isa, x, packed, rows, scratch, |p| {
-        assert!(cout % LANES == 0 && p.n * cout <= p.point && p.m.len() >= POINTS * p.point);
-        match isa {
-            // SAFETY: `Isa` says that the processor has it; bounds were checked above; kernels of rounded numbers
-            // exist only with AVX512_BF16.
-            #[cfg(target_arch = "x86_64")]
-            Isa::Avx512 if T::ROUNDED => unsafe { x86::finish_bf16(&p, cout, count, finish) },
-            // SAFETY: as above.
-            #[cfg(target_arch = "x86_64")]
-            Isa::Avx512 => unsafe { x86::finish_avx512(&p, cout, count, finish) },
-            // SAFETY: as above.
-            #[cfg(target_arch = "x86_64")]
-            Isa::Avx2 => unsafe { x86::finish_avx2(&p, cout, count, finish) },
-            // SAFETY: plain Rust on checked bounds.
-            _ => unsafe { finish_lanes::<Plain, F>(&p, cout, count, finish) },
-        }
-    });
+    squares(isa, x, packed, rows, scratch, |p| leave::<T, _>(isa, &p, cout, count, finish));
+}
+
+/// `Aᵀ m A` of some squares, whose pixels `finish` takes.
+fn leave<T: Kernel, F: Finish>(isa: Isa, p: &Products<'_>, cout: usize, rows: usize, finish: &mut F) {
+    assert!(cout % LANES == 0 && p.n * cout <= p.point && p.m.len() >= POINTS * p.point);
+    assert!(p.pixels <= 2 * p.n && finish.fits(rows, p.x + p.pixels, cout));
+    match isa {
+        // SAFETY: `Isa` says that the processor has it; bounds were checked above; kernels of rounded numbers exist
+        // only with AVX512_BF16.
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx512 if T::ROUNDED => unsafe { x86::leave_bf16(p, cout, rows, finish) },
+        // SAFETY: as above.
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx512 => unsafe { x86::leave_avx512(p, cout, rows, finish) },
+        // SAFETY: as above.
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx2 => unsafe { x86::leave_avx2(p, cout, rows, finish) },
+        // SAFETY: plain Rust on checked bounds.
+        _ => unsafe { leave_lanes::<Plain, F>(p, cout, rows, finish) },
+    }
 }
 
 /// The products of all squares of these rows, some at a time.
@@ -202,32 +225,14 @@ fn transform<T: Kernel>(
     }
 }
 
-/// `Aᵀ m A` for `n` squares, `point` values from one point to the next: two pixels each of the rows
-/// `top` and `bottom`.
-fn gather(isa: Isa, m: &[f32], point: usize, cout: usize, n: usize, top: &mut [f32], bottom: &mut [f32]) {
-    assert!(cout % LANES == 0 && n * cout <= point && m.len() >= POINTS * point);
-    assert!(top.len() >= 2 * n * cout && bottom.len() >= 2 * n * cout);
-    let (m, rows) = (m.as_ptr(), [top.as_mut_ptr(), bottom.as_mut_ptr()]);
-    match isa {
-        // SAFETY: `Isa` says that the processor has it; bounds were checked above.
-        #[cfg(target_arch = "x86_64")]
-        Isa::Avx512 => unsafe { x86::gather_avx512(m, point, cout, n, rows) },
-        // SAFETY: as above.
-        #[cfg(target_arch = "x86_64")]
-        Isa::Avx2 => unsafe { x86::gather_avx2(m, point, cout, n, rows) },
-        // SAFETY: plain Rust on checked bounds.
-        _ => unsafe { gather_lanes::<Plain>(m, point, cout, n, rows) },
-    }
-}
-
 #[cfg(target_arch = "x86_64")]
 mod x86 {
     use std::arch::x86_64::{__m256, __m512};
 
-    use super::{Finish, Kernel, Products, finish_lanes, gather_lanes, transform_lanes};
+    use super::{Finish, Kernel, Products, leave_lanes, transform_lanes};
 
     macro_rules! compile {
-        ($transform:ident, $lanes:ty, $features:literal) => {
+        ($transform:ident, $leave:ident, $lanes:ty, $features:literal) => {
             #[target_feature(enable = $features)]
             pub unsafe fn $transform<T: Kernel>(
                 x: [*const T; 4],
@@ -239,34 +244,16 @@ mod x86 {
                 // SAFETY: same contract.
                 unsafe { transform_lanes::<$lanes, T>(x, c, out, point, n) }
             }
-        };
-        (finish: $finish:ident, $lanes:ty, $features:literal) => {
             #[target_feature(enable = $features)]
-            pub unsafe fn $finish<F: Finish>(p: &Products<'_>, cout: usize, rows: usize, finish: &mut F) {
+            pub unsafe fn $leave<F: Finish>(p: &Products<'_>, cout: usize, rows: usize, finish: &mut F) {
                 // SAFETY: same contract.
-                unsafe { finish_lanes::<$lanes, F>(p, cout, rows, finish) }
-            }
-        };
-        ($transform:ident, $gather:ident, $finish:ident, $lanes:ty, $features:literal) => {
-            compile!($transform, $lanes, $features);
-            compile!(finish: $finish, $lanes, $features);
-            #[target_feature(enable = $features)]
-            pub unsafe fn $gather(m: *const f32, point: usize, cout: usize, n: usize, rows: [*mut f32; 2]) {
-                // SAFETY: same contract.
-                unsafe { gather_lanes::<$lanes>(m, point, cout, n, rows) }
+                unsafe { leave_lanes::<$lanes, F>(p, cout, rows, finish) }
             }
         };
     }
-    compile!(
-        transform_avx512,
-        gather_avx512,
-        finish_avx512,
-        __m512,
-        "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma"
-    );
-    compile!(transform_bf16, __m512, "avx512f,avx512bw,avx512dq,avx512vl,avx512bf16,avx2,fma");
-    compile!(finish: finish_bf16, __m512, "avx512f,avx512bw,avx512dq,avx512vl,avx512bf16,avx2,fma");
-    compile!(transform_avx2, gather_avx2, finish_avx2, __m256, "avx2,fma");
+    compile!(transform_avx512, leave_avx512, __m512, "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma");
+    compile!(transform_bf16, leave_bf16, __m512, "avx512f,avx512bw,avx512dq,avx512vl,avx512bf16,avx2,fma");
+    compile!(transform_avx2, leave_avx2, __m256, "avx2,fma");
 }
 
 /// `Bᵀ d`.
@@ -348,31 +335,9 @@ unsafe fn half<L: Lanes>(m: *const f32, point: usize) -> [L; 2] {
 }
 
 /// # Safety
-/// As [`gather`] checks.
+/// As [`leave`] checks.
 #[inline(always)]
-unsafe fn gather_lanes<L: Lanes>(m: *const f32, point: usize, cout: usize, n: usize, rows: [*mut f32; 2]) {
-    // SAFETY: `m` holds sixteen points of at least n·cout values, a row 2n pixels.
-    unsafe {
-        for square in 0..n {
-            for i in (0..cout).step_by(L::N) {
-                let from = m.add(square * cout + i);
-                let (a, b): ([L; 2], [L; 2]) = (half(from, point), half(from.add(4 * point), point));
-                let (p, q) = (half(from.add(8 * point), point), half(from.add(12 * point), point));
-                for j in 0..2 {
-                    let [top, bottom] = sums([a[j], b[j], p[j], q[j]]);
-                    let to = (2 * square + j) * cout + i;
-                    top.store(rows[0].add(to));
-                    bottom.store(rows[1].add(to));
-                }
-            }
-        }
-    }
-}
-
-/// # Safety
-/// As [`finish`] checks.
-#[inline(always)]
-unsafe fn finish_lanes<L: Lanes, F: Finish>(p: &Products<'_>, cout: usize, rows: usize, finish: &mut F) {
+unsafe fn leave_lanes<L: Lanes, F: Finish>(p: &Products<'_>, cout: usize, rows: usize, finish: &mut F) {
     let (m, point) = (p.m.as_ptr(), p.point);
     for square in 0..p.n {
         for i in (0..cout).step_by(L::N) {
