@@ -9,7 +9,7 @@
 use candle_core::{DType, Device, Storage, Tensor};
 use rayon::prelude::*;
 
-use crate::{Error, Result};
+use crate::{Error, Result, memory::filled};
 
 /// Elements that one thread handles at a time: the blocks of all terms stay in its first cache.
 const BLOCK: usize = 2048;
@@ -51,26 +51,28 @@ pub fn weighted_sum(terms: &[Term], bounds: Option<(f32, f32)>) -> Result<Tensor
         // Itself: nothing to compute, and tensors are not written to.
         return Ok(tensors[0].clone());
     }
-    let mut out = vec![0f32; first.tensor.elem_count()];
-    with_slices(&tensors, |slices| {
-        let item_len = (out.len() / batch.max(1)).max(1);
-        out.par_chunks_mut(item_len).enumerate().for_each(|(item, out)| {
-            out.par_chunks_mut(BLOCK).enumerate().for_each(|(at, out)| {
-                let from = item * item_len + at * BLOCK;
+    let count = first.tensor.elem_count();
+    let item_len = (count / batch.max(1)).max(1);
+    let out = with_slices(&tensors, |slices| {
+        filled(count, BLOCK, |mut from, mut out| {
+            while !out.is_empty() {
+                let item = from / item_len;
+                let (now, rest) = out.split_at_mut(out.len().min((item + 1) * item_len - from));
                 for (which, (term, slice)) in terms.iter().zip(slices).enumerate() {
                     let weight = term.weights[if term.weights.len() == 1 { 0 } else { item }];
-                    let part = &slice[from..from + out.len()];
+                    let part = &slice[from..from + now.len()];
                     if which == 0 {
-                        out.iter_mut().zip(part).for_each(|(o, v)| *o = weight * v);
+                        now.iter_mut().zip(part).for_each(|(o, v)| *o = weight * v);
                     } else {
-                        out.iter_mut().zip(part).for_each(|(o, v)| *o += weight * v);
+                        now.iter_mut().zip(part).for_each(|(o, v)| *o += weight * v);
                     }
                 }
                 if let Some((low, high)) = bounds {
-                    out.iter_mut().for_each(|o| *o = o.clamp(low, high));
+                    now.iter_mut().for_each(|o| *o = o.clamp(low, high));
                 }
-            });
-        });
+                (from, out) = (from + now.len(), rest);
+            }
+        })
     });
     Ok(Tensor::from_vec(out, shape, &Device::Cpu)?)
 }

@@ -15,6 +15,8 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
+use rayon::prelude::*;
+
 /// Bytes from which on a block is kept.
 const LARGE: usize = 1 << 20;
 /// Most bytes that are kept while nobody uses them.
@@ -55,6 +57,22 @@ pub fn release() {
     while let Some(block) = { kept().take(0) } {
         give_back(block);
     }
+}
+
+/// `len` values that `fill(at, part)` writes, `part` zeros that begin at value `at`: at most `block` at a time, on all
+/// threads. Unlike `vec![0.0; len]` it passes through memory once.
+pub(crate) fn filled(len: usize, block: usize, fill: impl Fn(usize, &mut [f32]) + Sync) -> Vec<f32> {
+    let mut out = Vec::with_capacity(len);
+    out.spare_capacity_mut()[..len].par_chunks_mut(block).enumerate().for_each(|(i, part)| {
+        for value in &mut *part {
+            value.write(0.0);
+        }
+        // SAFETY: all of it has just been written.
+        fill(i * block, unsafe { part.assume_init_mut() });
+    });
+    // SAFETY: the parts are `len` values together.
+    unsafe { out.set_len(len) };
+    out
 }
 
 /// Bytes that wait to be used again.

@@ -75,7 +75,7 @@ pub(crate) fn weight_grad(
 }
 
 #[cfg(target_arch = "x86_64")]
-mod x86 {
+pub(super) mod x86 {
     use std::arch::x86_64::*;
 
     use half::bf16;
@@ -95,7 +95,7 @@ mod x86 {
     /// # Safety
     /// `p` must be good for two values.
     #[inline(always)]
-    unsafe fn twice(p: *const bf16) -> __m512bh {
+    pub unsafe fn twice(p: *const bf16) -> __m512bh {
         // SAFETY: the caller's contract; the types have the same bits.
         unsafe { std::mem::transmute(_mm512_set1_epi32(p.cast::<i32>().read_unaligned())) }
     }
@@ -105,7 +105,7 @@ mod x86 {
     /// # Safety
     /// `p` must be good for 32 values.
     #[inline(always)]
-    unsafe fn pairs(p: *const bf16) -> __m512bh {
+    pub unsafe fn pairs(p: *const bf16) -> __m512bh {
         // SAFETY: the caller's contract; the types have the same bits.
         unsafe { std::mem::transmute(_mm512_loadu_si512(p.cast())) }
     }

@@ -73,20 +73,18 @@ impl<T: Value> Finish for Activated<'_, T> {
     }
 }
 
-/// `out = rest + (sums + bias)`, settled; the same rounded beside it where convolutions read that.
+/// `out = T(rest + (sums + bias))`, settled.
 pub(crate) struct Added<'a, T> {
     pub bias: &'a [f32],
     /// Pixels of the same rows, without borders.
-    pub rest: Option<[&'a [f32]; 2]>,
-    pub out: Lines<'a, f32>,
-    pub rounded: Lines<'a, T>,
+    pub rest: Option<[&'a [T]; 2]>,
+    pub out: Lines<'a, T>,
 }
 
-impl<T: Kernel> Finish for Added<'_, T> {
+impl<T: Value> Finish for Added<'_, T> {
     fn fits(&self, rows: usize, w: usize, c: usize) -> bool {
         let rest = self.rest.is_none_or(|rest| rest[..rows.min(2)].iter().all(|row| row.len() >= w * c));
-        let rounded = !T::ROUNDED || self.rounded.fits(rows, w, c);
-        self.bias.len() == c && rows <= 2 && rest && rounded && self.out.fits(rows, w, c)
+        self.bias.len() == c && rows <= 2 && rest && self.out.fits(rows, w, c)
     }
 
     #[inline(always)]
@@ -98,13 +96,9 @@ impl<T: Kernel> Finish for Added<'_, T> {
             if let Some(rest) = self.rest {
                 let at = x * self.out.c + channel;
                 debug_assert!(at + L::N <= rest[row].len());
-                sum = L::load(rest[row].as_ptr().add(at)).add(sum);
+                sum = T::load::<L>(rest[row].as_ptr().add(at)).add(sum);
             }
-            let sum = sum.settled();
-            sum.store(self.out.at(row, x, channel));
-            if T::ROUNDED {
-                T::store(sum, self.rounded.at(row, x, channel));
-            }
+            T::store(sum.settled(), self.out.at(row, x, channel));
         }
     }
 }
@@ -187,7 +181,7 @@ mod tests {
     fn equals_the_slow_way<T: Kernel>(isa: Isa, algorithm: Algorithm, [h, w, c]: [usize; 3]) {
         let mut draw = Stream::new(9, (h * w) as u64);
         let mut some = |n: usize| -> Vec<f32> { (0..n).map(|_| draw.next_normal()).collect() };
-        let (mut x, mut rest) = (Map::<T>::default(), Map::<f32>::default());
+        let (mut x, mut rest) = (Map::<T>::default(), Map::<T>::default());
         x.reset(h, w, c);
         x.fill(isa, &some(h * w * c));
         rest.reset(h, w, c);
@@ -198,11 +192,9 @@ mod tests {
         same3::forward(isa, &x, &conv, 0..h, &mut scratch, |y, x, part| {
             sums[(y * w + x) * c..][..part.len()].copy_from_slice(part);
         });
-        let (mut active, mut added, mut rounded) =
-            (Map::<T>::default(), Map::<f32>::default(), Map::<T>::default());
+        let (mut active, mut added) = (Map::<T>::default(), Map::<T>::default());
         active.reset(h, w, c);
         added.reset(h, w, c);
-        rounded.reset(h, w, c);
         let pitch = added.pitch();
         for y in (0..h).step_by(2) {
             let (rows, from) = (y..(y + 2).min(h), (y + 1) * pitch);
@@ -213,21 +205,19 @@ mod tests {
             let mut finish = Added {
                 bias: &bias,
                 rest: Some([rest.row(y), rest.row(rows.end - 1)]),
-                out: Lines::new(&mut added.data[lines.clone()], pitch, c),
-                rounded: Lines::new(&mut rounded.data[lines], pitch, c),
+                out: Lines::new(&mut added.data[lines], pitch, c),
             };
             same3::finish(isa, &x, &conv, rows, &mut scratch, &mut finish);
         }
         for y in 0..h {
             for i in 0..w * c {
                 let (sum, at) = (sums[y * w * c + i] + bias[i % c], format!("{isa:?} {algorithm:?} {y} {i}"));
-                let want = settled(rest.row(y)[i] + sum);
-                assert_eq!(added.row(y)[i].to_bits(), want.to_bits(), "{at}");
-                assert!(!T::ROUNDED || rounded.row(y)[i].to_f32() == T::from_f32(want).to_f32(), "{at}");
+                let want = T::from_f32(settled(rest.row(y)[i].to_f32() + sum));
+                assert_eq!(added.row(y)[i].to_f32().to_bits(), want.to_f32().to_bits(), "{at}");
                 assert_eq!(active.row(y)[i].to_f32(), T::from_f32(settled(silu(sum))).to_f32(), "{at}");
             }
         }
-        let border = |map: &Map<f32>, y: usize| map.data[map.above(y)..][..c].iter().all(|v| *v == 0.0);
+        let border = |map: &Map<T>, y: usize| map.data[map.above(y)..][..c].iter().all(|v| v.to_f32() == 0.0);
         assert!((0..h + 2).all(|y| border(&added, y)), "what lies beside the rows stays zero");
     }
 
@@ -252,7 +242,7 @@ mod tests {
         let short = &row[..w * c - 1];
         let mut fits = |len: usize, rest, rows, w, c| {
             let out = Lines::new(&mut values[..len], pitch, 16);
-            Added::<f32> { bias: &bias, rest, out, rounded: Lines::new(&mut [], pitch, 16) }.fits(rows, w, c)
+            Added { bias: &bias, rest, out }.fits(rows, w, c)
         };
         assert!(fits(2 * pitch, None, 2, w, c) && fits(2 * pitch, Some([&row, &row]), 2, w, c));
         // The border to the right is not written; a row or a pixel more is.

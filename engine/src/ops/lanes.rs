@@ -16,6 +16,18 @@ pub(crate) trait Lanes: Copy {
     unsafe fn store(self, p: *mut f32);
     unsafe fn add(self, b: Self) -> Self;
     unsafe fn sub(self, b: Self) -> Self;
+    /// [`Lanes::add`] by the units that multiply, where a processor has them beside those that add.
+    #[inline(always)]
+    unsafe fn plus(self, b: Self) -> Self {
+        // SAFETY: the caller's contract.
+        unsafe { self.add(b) }
+    }
+    /// [`Lanes::sub`], likewise.
+    #[inline(always)]
+    unsafe fn minus(self, b: Self) -> Self {
+        // SAFETY: the caller's contract.
+        unsafe { self.sub(b) }
+    }
     unsafe fn mul(self, b: Self) -> Self;
     unsafe fn div(self, b: Self) -> Self;
     /// `self·b + c`, rounded once.
@@ -31,6 +43,15 @@ pub(crate) trait Lanes: Copy {
     /// Rounds to the nearest, ties to even; what is below the normal numbers may become zero. Sixteen at once
     /// need AVX512_BF16.
     unsafe fn store_bf16(self, p: *mut bf16);
+    /// Two of [`Lanes::store_bf16`].
+    #[inline(always)]
+    unsafe fn store_both_bf16(both: [Self; 2], to: [*mut bf16; 2]) {
+        // SAFETY: the caller's contract.
+        unsafe {
+            both[0].store_bf16(to[0]);
+            both[1].store_bf16(to[1]);
+        }
+    }
 }
 
 /// Eight floats in plain Rust; LLVM maps them to whatever the target has (NEON: two registers).
@@ -122,8 +143,8 @@ mod x86 {
     macro_rules! lanes {
         (
             $t:ty, $n:literal, $splat:ident, $load:ident, $store:ident, $add:ident, $sub:ident, $mul:ident,
-            $div:ident, $fma:ident, $least:ident, $most:ident, $settle:ident, $exponent:ident, $widen:ident,
-            $narrow:ident
+            $div:ident, $fma:ident, $fnma:ident, $least:ident, $most:ident, $settle:ident, $exponent:ident, $widen:ident,
+            $narrow:ident, $narrow_both:ident
         ) => {
             impl Lanes for $t {
                 const N: usize = $n;
@@ -151,6 +172,16 @@ mod x86 {
                 unsafe fn sub(self, b: Self) -> Self {
                     // SAFETY: see the trait.
                     unsafe { $sub(self, b) }
+                }
+                #[inline(always)]
+                unsafe fn plus(self, b: Self) -> Self {
+                    // SAFETY: see the trait.
+                    unsafe { $fma(b, $splat(1.0), self) }
+                }
+                #[inline(always)]
+                unsafe fn minus(self, b: Self) -> Self {
+                    // SAFETY: see the trait.
+                    unsafe { $fnma(b, $splat(1.0), self) }
                 }
                 #[inline(always)]
                 unsafe fn mul(self, b: Self) -> Self {
@@ -192,6 +223,11 @@ mod x86 {
                     // SAFETY: see the trait.
                     unsafe { $narrow(self, p) }
                 }
+                #[inline(always)]
+                unsafe fn store_both_bf16(both: [Self; 2], to: [*mut bf16; 2]) {
+                    // SAFETY: see the trait.
+                    unsafe { $narrow_both(both, to) }
+                }
             }
         };
     }
@@ -206,12 +242,14 @@ mod x86 {
         _mm256_mul_ps,
         _mm256_div_ps,
         _mm256_fmadd_ps,
+        _mm256_fnmadd_ps,
         _mm256_min_ps,
         _mm256_max_ps,
         settle8,
         exponent8,
         widen8,
-        narrow8
+        narrow8,
+        narrow8_both
     );
     lanes!(
         __m512,
@@ -224,12 +262,14 @@ mod x86 {
         _mm512_mul_ps,
         _mm512_div_ps,
         _mm512_fmadd_ps,
+        _mm512_fnmadd_ps,
         _mm512_min_ps,
         _mm512_max_ps,
         settle16,
         exponent16,
         widen16,
-        narrow16
+        narrow16,
+        narrow16_both
     );
 
     /// # Safety
@@ -299,6 +339,17 @@ mod x86 {
     }
 
     /// # Safety
+    /// As [`Lanes::store_both_bf16`].
+    #[inline(always)]
+    unsafe fn narrow8_both([a, b]: [__m256; 2], [first, second]: [*mut bf16; 2]) {
+        // SAFETY: the caller's contract.
+        unsafe {
+            narrow8(a, first);
+            narrow8(b, second);
+        }
+    }
+
+    /// # Safety
     /// As [`Lanes::load_bf16`].
     #[inline(always)]
     unsafe fn widen16(p: *const bf16) -> __m512 {
@@ -315,6 +366,18 @@ mod x86 {
         // SAFETY: the caller's contract, AVX512_BF16 included; the types have the same bits.
         unsafe {
             _mm256_storeu_si256(p.cast(), std::mem::transmute::<__m256bh, __m256i>(_mm512_cvtneps_pbh(v)))
+        }
+    }
+
+    /// # Safety
+    /// As [`Lanes::store_both_bf16`], AVX512_BF16 included.
+    #[inline(always)]
+    unsafe fn narrow16_both([a, b]: [__m512; 2], [first, second]: [*mut bf16; 2]) {
+        // SAFETY: the caller's contract; the types have the same bits.
+        unsafe {
+            let both = std::mem::transmute::<__m512bh, __m512i>(_mm512_cvtne2ps_pbh(b, a));
+            _mm256_storeu_si256(first.cast(), _mm512_castsi512_si256(both));
+            _mm256_storeu_si256(second.cast(), _mm512_extracti64x4_epi64::<1>(both));
         }
     }
 }

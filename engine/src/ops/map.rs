@@ -25,6 +25,18 @@ pub(crate) trait Value: Copy + Default + Send + Sync + 'static {
     /// # Safety
     /// As [`Value::load`]; sixteen bfloat16 numbers need AVX512_BF16.
     unsafe fn store<L: Lanes>(v: L, p: *mut Self);
+    /// Two of [`Value::store`].
+    ///
+    /// # Safety
+    /// As [`Value::store`].
+    #[inline(always)]
+    unsafe fn store_both<L: Lanes>(both: [L; 2], to: [*mut Self; 2]) {
+        // SAFETY: the caller's contract.
+        unsafe {
+            Self::store(both[0], to[0]);
+            Self::store(both[1], to[1]);
+        }
+    }
 }
 
 impl Value for f32 {
@@ -69,6 +81,11 @@ impl Value for bf16 {
     unsafe fn store<L: Lanes>(v: L, p: *mut Self) {
         // SAFETY: the caller's contract.
         unsafe { v.store_bf16(p) }
+    }
+    #[inline(always)]
+    unsafe fn store_both<L: Lanes>(both: [L; 2], to: [*mut Self; 2]) {
+        // SAFETY: the caller's contract.
+        unsafe { L::store_both_bf16(both, to) }
     }
 }
 

@@ -16,6 +16,8 @@ mod isa;
 mod lanes;
 pub(crate) mod lease;
 pub(crate) mod map;
+mod planes;
+mod points;
 mod precision;
 pub(crate) mod resize2;
 pub(crate) mod rows;

@@ -12,7 +12,9 @@ use super::{
     gemm::{self, Run},
     isa::Isa,
     map::{Map, Value},
-    winograd,
+    planes::{interleave, transpose},
+    points,
+    winograd::{self, Squares},
 };
 
 /// Pixels computed before their results are handed on; a multiple of every block's rows.
@@ -29,44 +31,39 @@ pub(crate) trait Kernel: Value {
     fn cout(packed: &Self::Packed) -> usize;
     /// Sums of a run.
     fn run(isa: Isa, run: Run<'_, Self>, packed: &Self::Packed, out: &mut [f32]);
-    /// Sums of several runs: inputs of the next begin `input` values further on, its sums `product` values.
-    fn run_each(
+    /// Weights of the points of [`winograd`].
+    type Points: Clone + std::fmt::Debug + Send + Sync;
+
+    /// Packs the weights of each point, `[k][cout]`, k a multiple of 16.
+    fn points(cout: usize, points: &[Vec<f32>]) -> Self::Points;
+    /// Output channels, padded, and how many of them [`Kernel::products`] computes at a time.
+    fn blocks(points: &Self::Points) -> (usize, usize);
+    /// The products of some squares for a block of channels from `first` on; `out` gets, `product` values from one to
+    /// the next, of each row of points the points themselves, or of [`Kernel::ROUNDED`] numbers the two sums of `m A`.
+    fn products(
         isa: Isa,
-        run: Run<'_, Self>,
-        input: usize,
-        packed: &[Self::Packed],
+        squares: Squares<'_, Self>,
+        points: &Self::Points,
+        first: usize,
         out: &mut [f32],
         product: usize,
-    ) {
-        for (i, packed) in packed.iter().enumerate() {
-            Self::run(isa, Run { start: run.start + i * input, ..run }, packed, &mut out[i * product..]);
-        }
-    }
+    );
     /// Fewest weights of a tap for which [`winograd`] is faster than sums over taps.
     fn smallest() -> usize;
-    /// Output pixels that [`Kernel::run`] may write at once, needed or not.
-    const ROWS: usize;
-    /// True if convolutions read something else than the sums themselves.
+    /// True if maps hold less than the sums.
     const ROUNDED: bool;
-    /// The map that convolutions read, given sums and the same rounded.
-    fn read<'a>(sums: &'a Map<f32>, rounded: &'a Map<Self>) -> &'a Map<Self>;
     /// Adds the gradient of the weights, `[ky][kx][cin][cout]`; `scratch` is kept between calls.
     fn weight_grad(isa: Isa, x: &Map<Self>, dy: &Map<Self>, grad: &mut [f32], scratch: &mut Vec<Self>);
 }
 
 impl Kernel for f32 {
     type Packed = gemm::Packed;
-    const ROWS: usize = 1;
+    type Points = Vec<gemm::Packed>;
     const ROUNDED: bool = false;
 
     fn smallest() -> usize {
         0
     }
-    /// Of what is not rounded there is one map only: either one.
-    fn read<'a>(sums: &'a Map<f32>, rounded: &'a Map<f32>) -> &'a Map<f32> {
-        if sums.data.is_empty() { rounded } else { sums }
-    }
-
     fn pack(packed: &mut Self::Packed, _: usize, cout: usize, w: &[f32]) {
         packed.pack(cout, w);
     }
@@ -77,15 +74,27 @@ impl Kernel for f32 {
     fn run(isa: Isa, run: Run<'_, Self>, packed: &Self::Packed, out: &mut [f32]) {
         gemm::forward(isa, run, packed, out);
     }
-    fn run_each(
+    fn points(cout: usize, points: &[Vec<f32>]) -> Self::Points {
+        let pack = |w: &Vec<f32>| {
+            let mut packed = gemm::Packed::default();
+            packed.pack(cout, w);
+            packed
+        };
+        points.iter().map(pack).collect()
+    }
+    fn blocks(points: &Self::Points) -> (usize, usize) {
+        (points[0].cout, points[0].cout)
+    }
+    fn products(
         isa: Isa,
-        run: Run<'_, Self>,
-        input: usize,
-        packed: &[Self::Packed],
+        s: Squares<'_, Self>,
+        points: &Self::Points,
+        _: usize,
         out: &mut [f32],
         product: usize,
     ) {
-        gemm::forward_each(isa, run, input, packed, out, product);
+        let run = Run { x: s.x, start: 0, step: s.c, taps: &[0], k: s.c, n: s.n };
+        gemm::forward_each(isa, run, s.point, points, out, product);
     }
     fn weight_grad(isa: Isa, x: &Map<Self>, dy: &Map<Self>, grad: &mut [f32], _: &mut Vec<Self>) {
         let taps = [0, x.pitch(), 2 * x.pitch()];
@@ -114,18 +123,14 @@ impl Default for PackedBf16 {
 
 impl Kernel for bf16 {
     type Packed = PackedBf16;
-    /// Those of two tiles (ops::amx).
-    const ROWS: usize = 32;
+    /// Those of `vdpbf16ps`, which every processor with bfloat16 has: with AMX nothing but tests come here.
+    type Points = points::Points;
     const ROUNDED: bool = true;
 
     /// Tiles multiply so fast that turning squares would cost more than it saves.
     fn smallest() -> usize {
         if Cpu::detect().bf16 == Some(Bf16::Amx) { usize::MAX } else { 0 }
     }
-    fn read<'a>(_: &'a Map<f32>, rounded: &'a Map<bf16>) -> &'a Map<bf16> {
-        rounded
-    }
-
     fn pack(packed: &mut Self::Packed, taps: usize, cout: usize, w: &[f32]) {
         match packed {
             PackedBf16::Dot(p) => p.pack(cout, w),
@@ -145,6 +150,22 @@ impl Kernel for bf16 {
             PackedBf16::Amx(p) => amx::forward(run, p, out),
         }
     }
+    fn points(cout: usize, points: &[Vec<f32>]) -> Self::Points {
+        points::Points::new(cout, points)
+    }
+    fn blocks(points: &Self::Points) -> (usize, usize) {
+        (points.cout, points::BLOCK)
+    }
+    fn products(
+        _: Isa,
+        s: Squares<'_, Self>,
+        points: &Self::Points,
+        first: usize,
+        out: &mut [f32],
+        product: usize,
+    ) {
+        points::halves(s.x, s.n, points, first, out, product);
+    }
     /// Pixels are the inner dimension of this product, so `x` is turned into channel planes and
     /// pairs of pixels of `dy` are interleaved; border columns of `dy` are zero and add nothing.
     fn weight_grad(_: Isa, x: &Map<Self>, dy: &Map<Self>, grad: &mut [f32], scratch: &mut Vec<Self>) {
@@ -161,42 +182,6 @@ impl Kernel for bf16 {
         match Cpu::detect().bf16 {
             Some(Bf16::Amx) => amx::weight_grad(planes, plane, cin, &shifts, pairs, pixels, cout, grad),
             _ => dot::weight_grad(planes, plane, cin, &shifts, pairs, pixels, cout, grad),
-        }
-    }
-}
-
-/// `planes[c][q] = x[q][c]`, sixteen pixels by sixteen channels at a time.
-fn transpose(x: &[bf16], c: usize, planes: &mut [bf16], plane: usize) {
-    let n = x.len() / c;
-    for q0 in (0..n).step_by(16) {
-        let qs = (n - q0).min(16);
-        for c0 in (0..c).step_by(16) {
-            let mut block = [[bf16::ZERO; 16]; 16];
-            for (q, row) in block.iter_mut().enumerate().take(qs) {
-                row.copy_from_slice(&x[(q0 + q) * c + c0..][..16]);
-            }
-            for i in 0..16 {
-                let out = &mut planes[(c0 + i) * plane + q0..][..qs];
-                for (q, o) in out.iter_mut().enumerate() {
-                    *o = block[q][i];
-                }
-            }
-        }
-    }
-}
-
-/// `pairs[q/2][c][q%2] = dy[q][c]` for the first `n` pixels.
-fn interleave(dy: &[bf16], n: usize, c: usize, pairs: &mut [bf16]) {
-    for (q, out) in pairs.chunks_exact_mut(2 * c).enumerate() {
-        if 2 * q >= n {
-            break;
-        }
-        let a = &dy[2 * q * c..][..c];
-        let b = &dy[(2 * q + 1) * c..][..c];
-        let odd = 2 * q + 1 < n;
-        for ((o, a), b) in out.chunks_exact_mut(2).zip(a).zip(b) {
-            o[0] = *a;
-            o[1] = if odd { *b } else { bf16::ZERO };
         }
     }
 }

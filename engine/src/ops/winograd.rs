@@ -3,14 +3,13 @@
 //!
 //! A square of 4×4 inputs gives 2×2 sums: `Y = Aᵀ[(G g Gᵀ) ⊙ (Bᵀ d B)]A`. Squares lie on even rows and
 //! columns of the map, so a pixel has the same bits in every window that begins on even ones. Over
-//! channels the 16 products are 16 matrix products, which the kernels of [`Kernel::run`] compute.
+//! channels the 16 products are 16 matrix products, which [`Kernel::products`] computes.
 
 use std::ops::Range;
 
 use super::{
     Cpu,
     finish::Finish,
-    gemm::Run,
     isa::Isa,
     lanes::{Lanes, Plain},
     map::{Map, Value},
@@ -19,16 +18,18 @@ use super::{
 };
 
 /// Points of the transformed square.
-const POINTS: usize = 16;
+pub(super) const POINTS: usize = 16;
 /// Channels that any register divides.
 const LANES: usize = 16;
 
 /// Weights of the 16 points.
 #[derive(Debug, Clone)]
 pub(crate) struct Packed<T: Kernel> {
-    points: Vec<T::Packed>,
+    points: T::Points,
     /// Output channels, padded.
     pub cout: usize,
+    /// Those computed at a time.
+    block: usize,
 }
 
 /// Memory for some squares; kept between calls.
@@ -43,13 +44,13 @@ impl<T: Kernel> Packed<T> {
     /// `w`: `[ky][kx][cin][cout]`, cin a multiple of 16.
     pub fn new(cout: usize, w: &[f32]) -> Self {
         let isa = Cpu::detect().isa;
-        let mut points = vec![T::Packed::default(); POINTS];
-        let mut dense = vec![0.0; w.len() / 9];
-        for (i, packed) in points.iter_mut().enumerate() {
-            filter(isa, &G[i / 4], &G[i % 4], w, &mut dense);
-            T::pack(packed, 1, cout, &dense);
+        let mut points = vec![vec![0.0; w.len() / 9]; POINTS];
+        for (i, dense) in points.iter_mut().enumerate() {
+            filter(isa, &G[i / 4], &G[i % 4], w, dense);
         }
-        Self { cout: T::cout(&points[0]), points }
+        let points = T::points(cout, &points);
+        let (cout, block) = T::blocks(&points);
+        Self { points, cout, block }
     }
 }
 
@@ -76,10 +77,27 @@ for_each_isa! {
 /// stays in a near cache.
 const SQUARES: usize = 24;
 
-/// Products of some neighbouring squares: the matrices of their points, `point` values from one to the next.
+/// Values from one point of `c` channels to the next, a little more than they are: powers of two would lie in the
+/// same places of a cache.
+pub(super) const fn apart(c: usize) -> usize {
+    SQUARES * c + 16
+}
+
+/// Some transformed squares of `c` channels: the matrices of their points, `point` values from one to the next.
+pub(crate) struct Squares<'a, T> {
+    pub x: &'a [T],
+    pub point: usize,
+    pub c: usize,
+    pub n: usize,
+}
+
+/// Products of some neighbouring squares, as [`Kernel::products`] leaves them: `point` values from one to the next.
 struct Products<'a> {
     m: &'a [f32],
     point: usize,
+    /// The first channel, and how many.
+    first: usize,
+    channels: usize,
     /// Squares, and pixels of theirs that are in the picture.
     n: usize,
     pixels: usize,
@@ -106,6 +124,9 @@ pub(crate) fn forward<T: Kernel>(
         let (top, bottom) = sums.split_at_mut(2 * SQUARES * cout);
         let mut kept = Kept { rows: [top, bottom], c: cout };
         leave::<T, _>(isa, &Products { x: 0, ..p }, cout, count, &mut kept);
+        if p.first + p.channels < cout {
+            return;
+        }
         for (row, sums) in kept.rows.iter().take(count).enumerate() {
             sink(y + row, x, &sums[..p.pixels * cout]);
         }
@@ -148,21 +169,24 @@ pub(crate) fn finish<T: Kernel, F: Finish>(
 
 /// `Aᵀ m A` of some squares, whose pixels `finish` takes.
 fn leave<T: Kernel, F: Finish>(isa: Isa, p: &Products<'_>, cout: usize, rows: usize, finish: &mut F) {
-    assert!(cout % LANES == 0 && p.n * cout <= p.point && p.m.len() >= POINTS * p.point);
+    let sums = if T::ROUNDED { POINTS / 2 } else { POINTS };
+    assert!(p.channels % LANES == 0 && p.first + p.channels <= cout);
+    assert!(p.n * p.channels <= p.point && p.m.len() >= sums * p.point);
     assert!(p.pixels <= 2 * p.n && finish.fits(rows, p.x + p.pixels, cout));
     match isa {
         // SAFETY: `Isa` says that the processor has it; bounds were checked above; kernels of rounded numbers exist
         // only with AVX512_BF16.
         #[cfg(target_arch = "x86_64")]
-        Isa::Avx512 if T::ROUNDED => unsafe { x86::leave_bf16(p, cout, rows, finish) },
+        Isa::Avx512 if T::ROUNDED => unsafe { x86::leave_bf16(p, rows, finish) },
         // SAFETY: as above.
         #[cfg(target_arch = "x86_64")]
-        Isa::Avx512 => unsafe { x86::leave_avx512(p, cout, rows, finish) },
+        Isa::Avx512 => unsafe { x86::leave_avx512(p, rows, finish) },
         // SAFETY: as above.
         #[cfg(target_arch = "x86_64")]
-        Isa::Avx2 => unsafe { x86::leave_avx2(p, cout, rows, finish) },
+        Isa::Avx2 if !T::ROUNDED => unsafe { x86::leave_avx2(p, rows, finish) },
+        _ if T::ROUNDED => unreachable!("Cpu::bf16 is none here"),
         // SAFETY: plain Rust on checked bounds.
-        _ => unsafe { leave_lanes::<Plain, F>(p, cout, rows, finish) },
+        _ => unsafe { leave_lanes::<Plain, F, 4>(p, rows, finish) },
     }
 }
 
@@ -176,11 +200,8 @@ fn squares<T: Kernel>(
     scratch: &mut Scratch<T>,
     mut take: impl FnMut(Products<'_>),
 ) {
-    let (c, cout) = (x.c, packed.cout);
-    // A little more than the values of a point: powers of two would lie in the same places of a cache.
-    let (input, product) = (SQUARES * c + 16, SQUARES.next_multiple_of(T::ROWS) * cout + 16);
-    // Products may read up to 32 squares and 32 values too far (ops::amx).
-    scratch.inputs.resize(POINTS * input + 34 * c + 64, T::default());
+    let (c, input, product) = (x.c, apart(x.c), apart(packed.block));
+    scratch.inputs.resize(POINTS * input, T::default());
     scratch.products.resize(POINTS * product, 0.0);
     let across = x.w.div_ceil(2);
     for y in rows.step_by(2) {
@@ -188,10 +209,13 @@ fn squares<T: Kernel>(
         for first in (0..across).step_by(SQUARES) {
             let n = (across - first).min(SQUARES);
             transform(isa, &x.data, lines.map(|line| line + 2 * first * c), c, &mut scratch.inputs, input, n);
-            let run = Run { x: &scratch.inputs, start: 0, step: c, taps: &[0], k: c, n };
-            T::run_each(isa, run, input, &packed.points, &mut scratch.products, product);
             let pixels = (2 * n).min(x.w - 2 * first);
-            take(Products { m: &scratch.products, point: product, n, pixels, y, x: 2 * first });
+            for channel in (0..packed.cout).step_by(packed.block) {
+                let squares = Squares { x: &scratch.inputs, point: input, c, n };
+                T::products(isa, squares, &packed.points, channel, &mut scratch.products, product);
+                let (m, x, channels) = (&scratch.products, 2 * first, packed.block);
+                take(Products { m, point: product, first: channel, channels, n, pixels, y, x });
+            }
         }
     }
 }
@@ -232,7 +256,7 @@ mod x86 {
     use super::{Finish, Kernel, Products, leave_lanes, transform_lanes};
 
     macro_rules! compile {
-        ($transform:ident, $leave:ident, $lanes:ty, $features:literal) => {
+        ($transform:ident, $leave:ident, $lanes:ty, $left:literal, $features:literal) => {
             #[target_feature(enable = $features)]
             pub unsafe fn $transform<T: Kernel>(
                 x: [*const T; 4],
@@ -245,15 +269,15 @@ mod x86 {
                 unsafe { transform_lanes::<$lanes, T>(x, c, out, point, n) }
             }
             #[target_feature(enable = $features)]
-            pub unsafe fn $leave<F: Finish>(p: &Products<'_>, cout: usize, rows: usize, finish: &mut F) {
+            pub unsafe fn $leave<F: Finish>(p: &Products<'_>, rows: usize, finish: &mut F) {
                 // SAFETY: same contract.
-                unsafe { leave_lanes::<$lanes, F>(p, cout, rows, finish) }
+                unsafe { leave_lanes::<$lanes, F, $left>(p, rows, finish) }
             }
         };
     }
-    compile!(transform_avx512, leave_avx512, __m512, "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma");
-    compile!(transform_bf16, leave_bf16, __m512, "avx512f,avx512bw,avx512dq,avx512vl,avx512bf16,avx2,fma");
-    compile!(transform_avx2, leave_avx2, __m256, "avx2,fma");
+    compile!(transform_avx512, leave_avx512, __m512, 4, "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma");
+    compile!(transform_bf16, leave_bf16, __m512, 2, "avx512f,avx512bw,avx512dq,avx512vl,avx512bf16,avx2,fma");
+    compile!(transform_avx2, leave_avx2, __m256, 4, "avx2,fma");
 }
 
 /// `Bᵀ d`.
@@ -263,7 +287,7 @@ mod x86 {
 #[inline(always)]
 unsafe fn differences<L: Lanes>(d: [L; 4]) -> [L; 4] {
     // SAFETY: the caller's contract.
-    unsafe { [d[0].sub(d[2]), d[1].add(d[2]), d[2].sub(d[1]), d[1].sub(d[3])] }
+    unsafe { [d[0].minus(d[2]), d[1].plus(d[2]), d[2].minus(d[1]), d[1].minus(d[3])] }
 }
 
 /// A row of `Aᵀ m`.
@@ -314,8 +338,9 @@ unsafe fn transform_lanes<L: Lanes, T: Value>(
                 let to = out.add(square * c + i);
                 for row in 0..4 {
                     let points = differences([a[row], b[row], p[row], q[row]]);
-                    for (j, v) in points.into_iter().enumerate() {
-                        T::store(v, to.add((4 * row + j) * point));
+                    for (j, both) in points.as_chunks::<2>().0.iter().enumerate() {
+                        let at = to.add((4 * row + 2 * j) * point);
+                        T::store_both(*both, [at, at.add(point)]);
                     }
                 }
                 (a, b) = (p, q);
@@ -324,34 +349,38 @@ unsafe fn transform_lanes<L: Lanes, T: Value>(
     }
 }
 
-/// `m A` of one row of points.
+/// `m A` of one row of points, from the points, or where two are `LEFT` of each row, from memory.
 ///
 /// # Safety
-/// Four points must be good for a register each; the caller has the instruction set of `L`.
+/// That many must be good for a register each; the caller has the instruction set of `L`.
 #[inline(always)]
-unsafe fn half<L: Lanes>(m: *const f32, point: usize) -> [L; 2] {
+unsafe fn half<L: Lanes, const LEFT: usize>(m: *const f32, point: usize) -> [L; 2] {
     // SAFETY: the caller's contract.
-    unsafe { sums([L::load(m), L::load(m.add(point)), L::load(m.add(2 * point)), L::load(m.add(3 * point))]) }
+    unsafe {
+        if LEFT == 2 {
+            return [L::load(m), L::load(m.add(point))];
+        }
+        sums([L::load(m), L::load(m.add(point)), L::load(m.add(2 * point)), L::load(m.add(3 * point))])
+    }
 }
 
 /// # Safety
 /// As [`leave`] checks.
 #[inline(always)]
-unsafe fn leave_lanes<L: Lanes, F: Finish>(p: &Products<'_>, cout: usize, rows: usize, finish: &mut F) {
-    let (m, point) = (p.m.as_ptr(), p.point);
+unsafe fn leave_lanes<L: Lanes, F: Finish, const LEFT: usize>(p: &Products<'_>, rows: usize, finish: &mut F) {
     for square in 0..p.n {
-        for i in (0..cout).step_by(L::N) {
-            // SAFETY: `m` holds sixteen points of at least n·cout values; pixels and rows are in the picture.
+        for i in (0..p.channels).step_by(L::N) {
+            // SAFETY: `m` holds `LEFT` times four sums of at least n·channels values; pixels and rows are in the picture.
             unsafe {
-                let from = m.add(square * cout + i);
-                let (a, b): ([L; 2], [L; 2]) = (half(from, point), half(from.add(4 * point), point));
-                let (c, d) = (half(from.add(8 * point), point), half(from.add(12 * point), point));
+                let from = p.m.as_ptr().add(square * p.channels + i);
+                let row = |r: usize| half::<L, LEFT>(from.add(r * LEFT * p.point), p.point);
+                let ([a, b], [c, d]) = ([row(0), row(1)], [row(2), row(3)]);
                 for j in 0..2 {
                     let ([top, bottom], x) = (sums([a[j], b[j], c[j], d[j]]), 2 * square + j);
                     if x < p.pixels {
-                        finish.take(top, 0, p.x + x, i);
+                        finish.take(top, 0, p.x + x, p.first + i);
                         if rows == 2 {
-                            finish.take(bottom, 1, p.x + x, i);
+                            finish.take(bottom, 1, p.x + x, p.first + i);
                         }
                     }
                 }

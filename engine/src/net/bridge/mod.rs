@@ -34,6 +34,7 @@ use super::{Network, params::TensorSource};
 use crate::{
     Cancel, Error, Result,
     combine::with_slices,
+    memory::filled,
     ops::{Cpu, Precision},
 };
 
@@ -135,7 +136,7 @@ impl Network for BridgeNet {
             BackEnd::CpuF32(_) | BackEnd::CpuBf16(_) => {}
         }
         let x = x.contiguous()?;
-        let mut out = vec![0.0; b * 3 * h * w];
+        let mut out = filled(b * 3 * h * w, 1 << 16, |_, _| ());
         with_slices(std::slice::from_ref(&x), |slices| {
             let pictures = slices[0].chunks_exact(c * h * w).zip(out.chunks_exact_mut(3 * h * w));
             pictures.zip(noise_level).try_for_each(|((x, out), level)| match &self.back_end {

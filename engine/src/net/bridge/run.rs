@@ -44,24 +44,11 @@ struct Folded<T: Kernel> {
     bias: Vec<Vec<f32>>,
 }
 
-/// The last rows of a stage's result: sums in f32, and as the convolutions read them.
-#[derive(Default)]
-struct Rows<T> {
-    sums: Map<f32>,
-    rounded: Map<T>,
-}
-
-impl<T: Kernel> Rows<T> {
-    /// As the convolutions read them.
-    fn read(&self) -> &Map<T> {
-        T::read(&self.sums, &self.rounded)
-    }
-}
-
 /// Memory of one picture under way; kept for the next.
 #[derive(Default)]
 struct Buffers<T> {
-    maps: Vec<Rows<T>>,
+    /// The last rows of each stage's result.
+    maps: Vec<Map<T>>,
     done: Vec<usize>,
 }
 
@@ -154,18 +141,13 @@ impl<T: Kernel> Runner<T> {
         let mut b = self.buffers.take();
         b.done.clear();
         b.done.resize(self.flow.maps.len(), 0);
-        b.maps.resize_with(self.flow.maps.len(), Rows::default);
+        b.maps.resize_with(self.flow.maps.len(), Map::default);
         let lines = self.flow.lines(rows, band);
         for (stage, lines) in self.flow.stages.iter().zip(lines) {
             let place = self.flow.maps[stage.to];
             let (h, w, c) = (rows >> place.level, columns >> place.level, place.channels);
-            let map = &mut b.maps[stage.to];
-            let sums = !matches!(stage.op, Op::Unshuffle | Op::First(_) | Op::Shuffle);
-            if sums {
-                map.sums.reset_lines(h, w, c, lines);
-            }
-            if stage.op != Op::Shuffle && (T::ROUNDED || !sums) {
-                map.rounded.reset_lines(h, w, c, lines);
+            if stage.op != Op::Shuffle {
+                b.maps[stage.to].reset_lines(h, w, c, lines);
             }
         }
         let mut pictures = Pictures { x, out, h, w };
@@ -197,7 +179,7 @@ impl<T: Kernel> Runner<T> {
         stage: &Stage,
         rows: Range<usize>,
         folded: &Folded<T>,
-        maps: &mut [Rows<T>],
+        maps: &mut [Map<T>],
         pictures: &mut Pictures<'_>,
     ) {
         let (isa, u) = (self.isa, self.layout.config.unshuffle);
@@ -206,104 +188,91 @@ impl<T: Kernel> Runner<T> {
         let from = |i: usize| &before[stage.from[i].expect("the flow gives each stage its maps")];
         match stage.op {
             Op::Unshuffle => {
-                let (x, first, c) = (pictures.x, rows.start, to.rounded.c);
+                let (x, first, c) = (pictures.x, rows.start, to.c);
                 let (size, channels) = ((pictures.h, pictures.w), self.layout.config.stem());
-                to.rounded.lines_mut(rows, 1).enumerate().for_each(|(i, line)| {
+                to.lines_mut(rows, 1).enumerate().for_each(|(i, line)| {
                     let pixels = &mut line[c..][..size.1 / u * c];
                     squares::unshuffle(x, size, u, channels, first + i, (pixels, c));
                 });
             }
             Op::Conv(c) => self.convolve(from(0), self.convs[c].same().0, &self.bias[c], None, rows, to),
             Op::First(b) => {
-                let (x, conv, bias) = (from(0).read(), &folded.weights[b], &folded.bias[b]);
-                let (pitch, c, first, end) = (to.rounded.pitch(), to.rounded.c, rows.start, rows.end);
-                to.rounded.lines_mut(rows, 2).enumerate().for_each_init(
-                    || self.scratch.take(),
-                    |scratch, (i, pair)| {
-                        let y = first + 2 * i;
-                        let mut finish = Activated { bias, out: Lines::new(pair, pitch, c) };
-                        same3::finish(isa, x, conv, y..(y + 2).min(end), scratch, &mut finish);
-                    },
-                );
+                let (x, conv, bias, end) = (from(0), &folded.weights[b], &folded.bias[b], rows.end);
+                self.each(to, rows, 2, |y, out, scratch| {
+                    let mut finish = Activated { bias, out };
+                    same3::finish(isa, x, conv, y..(y + 2).min(end), scratch, &mut finish);
+                });
             }
             Op::Second(c) => {
-                let rest = Some(&from(1).sums);
+                let rest = Some(from(1));
                 self.convolve(from(0), self.convs[c].same().0, &self.bias[c], rest, rows, to);
             }
             Op::Down(c) => {
-                let (x, bias, packed) = (from(0).read(), &self.bias[c], self.convs[c].halve());
-                let n = to.sums.c;
-                self.each(to, rows, 1, |y, out, rounded, scratch| {
+                let (x, bias, packed) = (from(0), &self.bias[c], self.convs[c].halve());
+                let n = to.c;
+                self.each(to, rows, 1, |y, out, scratch| {
                     let taps = [0, 1].map(|j| x.at(2 * y + j, 0));
                     let run =
                         Run { x: &x.data, start: 0, step: 2 * x.c, taps: &taps, k: 2 * x.c, n: x.w / 2 };
-                    let mut finish = Added { bias, rest: None, out, rounded };
+                    let mut finish = Added { bias, rest: None, out };
                     same3::in_pieces(isa, run, packed, scratch, |p, sums| {
                         finish::give::<T, _>(isa, sums, n, 0, p, &mut finish);
                     });
                 });
             }
             Op::Up(c) => {
-                let (x, skip) = (from(0).read(), &from(1).sums);
+                let (x, skip) = (from(0), from(1));
                 let (bias, packed) = (&self.bias[c], self.convs[c].double());
-                let n = to.sums.c;
-                self.each(to, rows, 1, |y, out, rounded, scratch| {
+                let n = to.c;
+                self.each(to, rows, 1, |y, out, scratch| {
                     let taps = [x.at(y / 2, 0)];
                     let run = Run { x: &x.data, start: 0, step: x.c, taps: &taps, k: x.c, n: x.w };
-                    let mut finish = Added { bias, rest: Some([skip.row(y); 2]), out, rounded };
+                    let mut finish = Added { bias, rest: Some([skip.row(y); 2]), out };
                     same3::in_pieces(isa, run, &packed[y % 2], scratch, |p, sums| {
                         finish::give::<T, _>(isa, sums, n, 0, 2 * p, &mut finish);
                     });
                 });
             }
-            Op::Shuffle => shuffle(&from(0).sums, rows, u, pictures),
+            Op::Shuffle => shuffle(from(0), rows, u, pictures),
         }
     }
 
     /// Convolves rows of `x` into those of `to`, and adds bias and `rest`.
     fn convolve(
         &self,
-        x: &Rows<T>,
+        x: &Map<T>,
         conv: &Conv<T>,
         bias: &[f32],
-        rest: Option<&Map<f32>>,
+        rest: Option<&Map<T>>,
         rows: Range<usize>,
-        to: &mut Rows<T>,
+        to: &mut Map<T>,
     ) {
-        let (x, end) = (x.read(), rows.end);
-        self.each(to, rows, 2, |y, out, rounded, scratch| {
+        let end = rows.end;
+        self.each(to, rows, 2, |y, out, scratch| {
             let rest = rest.map(|rest| [rest.row(y), rest.row((y + 1).min(end - 1))]);
-            let mut finish = Added { bias, rest, out, rounded };
+            let mut finish = Added { bias, rest, out };
             same3::finish(self.isa, x, conv, y..(y + 2).min(end), scratch, &mut finish);
         });
     }
 
-    /// Rows of `to`, `group` at a time: the first one's number, where sums go, and where they go rounded, if
-    /// convolutions read that.
+    /// Rows of `to`, `group` at a time: the first one's number, and where they go.
     fn each(
         &self,
-        to: &mut Rows<T>,
+        to: &mut Map<T>,
         rows: Range<usize>,
         group: usize,
-        work: impl Fn(usize, Lines<'_, f32>, Lines<'_, T>, &mut same3::Scratch<T>) + Sync,
+        work: impl Fn(usize, Lines<'_, T>, &mut same3::Scratch<T>) + Sync,
     ) {
-        let (pitch, c, first) = (to.sums.pitch(), to.sums.c, rows.start);
-        let sums = to.sums.lines_mut(rows.clone(), group).enumerate();
-        let place = |i: usize, sums, rounded, scratch: &mut _| {
-            work(first + i * group, Lines::new(sums, pitch, c), Lines::new(rounded, pitch, c), scratch);
-        };
-        let scratch = || self.scratch.take();
-        if T::ROUNDED {
-            let both = sums.zip(to.rounded.lines_mut(rows, group));
-            both.for_each_init(scratch, |scratch, ((i, sums), rounded)| place(i, sums, rounded, scratch));
-        } else {
-            sums.for_each_init(scratch, |scratch, (i, sums)| place(i, sums, &mut [], scratch));
-        }
+        let (pitch, c, first) = (to.pitch(), to.c, rows.start);
+        to.lines_mut(rows, group).enumerate().for_each_init(
+            || self.scratch.take(),
+            |scratch, (i, lines)| work(first + i * group, Lines::new(lines, pitch, c), scratch),
+        );
     }
 }
 
 /// Channels `(c·u + y)·u + x` of rows of a map back into pixels.
-fn shuffle(map: &Map<f32>, rows: Range<usize>, u: usize, pictures: &mut Pictures<'_>) {
+fn shuffle<T: Kernel>(map: &Map<T>, rows: Range<usize>, u: usize, pictures: &mut Pictures<'_>) {
     let (h, w, n) = (pictures.h, pictures.w, rows.len() * u);
     for (plane, out) in pictures.out.chunks_exact_mut(h * w).enumerate() {
         let out = &mut out[rows.start * u * w..][..n * w];

@@ -41,14 +41,14 @@ fn gather<'a, const U: usize, T: Value>(from: &[f32], to: impl Iterator<Item = &
 }
 
 /// One line of pixels of a plane from the squares of its row: channels `k` to `k + u` of pixels of `c`.
-pub(super) fn shuffle(map: &[f32], c: usize, k: usize, u: usize, out: &mut [f32]) {
+pub(super) fn shuffle<T: Value>(map: &[T], c: usize, k: usize, u: usize, out: &mut [f32]) {
     match u {
-        1 => spread::<1>(map, c, k, out),
-        2 => spread::<2>(map, c, k, out),
-        4 => spread::<4>(map, c, k, out),
+        1 => spread::<1, T>(map, c, k, out),
+        2 => spread::<2, T>(map, c, k, out),
+        4 => spread::<4, T>(map, c, k, out),
         _ => {
             for (pixel, out) in map.chunks_exact(c).zip(out.chunks_exact_mut(u)) {
-                out.copy_from_slice(&pixel[k..k + u]);
+                out.iter_mut().zip(&pixel[k..k + u]).for_each(|(out, v)| *out = v.to_f32());
             }
         }
     }
@@ -56,9 +56,9 @@ pub(super) fn shuffle(map: &[f32], c: usize, k: usize, u: usize, out: &mut [f32]
 
 /// The reverse of [`gather`].
 #[inline(always)]
-fn spread<const U: usize>(map: &[f32], c: usize, k: usize, out: &mut [f32]) {
+fn spread<const U: usize, T: Value>(map: &[T], c: usize, k: usize, out: &mut [f32]) {
     for (pixel, out) in map.chunks_exact(c).zip(out.as_chunks_mut::<U>().0) {
-        out.copy_from_slice(&pixel[k..k + U]);
+        out.iter_mut().zip(&pixel[k..k + U]).for_each(|(out, v)| *out = v.to_f32());
     }
 }
 
