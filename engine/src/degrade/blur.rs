@@ -41,14 +41,7 @@ pub(super) fn build_motion(arguments: &mut Arguments) -> Result<Box<dyn Degradat
 impl Degradation for Gauss {
     fn degrade(&self, x0: &[f32], width: usize, height: usize, rng: &mut Stream) -> Result<Degraded> {
         check(x0, width, height)?;
-        let sigma = f64::from(self.0.draw(rng));
-        let radius = (4.0 * sigma).ceil() as isize;
-        let weight = |i: isize| if sigma > 0.0 { (-0.5 * (i as f64 / sigma).powi(2)).exp() } else { 1.0 };
-        let line: Vec<(isize, f64)> = (-radius..=radius).map(|i| (i, weight(i))).collect();
-        let across = normalised(line.iter().map(|&(i, w)| (i, 0, w)));
-        let down = normalised(line.iter().map(|&(i, w)| (0, i, w)));
-        let across = convolved(x0, width, height, &across);
-        Ok(finished(convolved(&across, width, height, &down)))
+        Ok(finished(gaussian(x0, width, height, f64::from(self.0.draw(rng)))))
     }
 }
 
@@ -86,6 +79,17 @@ impl Degradation for Motion {
         }
         Ok(finished(convolved(x0, width, height, &normalised(shares.into_iter()))))
     }
+}
+
+/// A Gaussian of `sigma` pixels over each plane of `(3, height, width)`.
+pub(crate) fn gaussian(planes: &[f32], width: usize, height: usize, sigma: f64) -> Vec<f32> {
+    let radius = (4.0 * sigma).ceil() as isize;
+    let weight = |i: isize| if sigma > 0.0 { (-0.5 * (i as f64 / sigma).powi(2)).exp() } else { 1.0 };
+    let line: Vec<(isize, f64)> = (-radius..=radius).map(|i| (i, weight(i))).collect();
+    let across = normalised(line.iter().map(|&(i, w)| (i, 0, w)));
+    let down = normalised(line.iter().map(|&(i, w)| (0, i, w)));
+    let across = convolved(planes, width, height, &across);
+    convolved(&across, width, height, &down)
 }
 
 fn finished(mut x1: Vec<f32>) -> Degraded {

@@ -23,6 +23,7 @@ mod superres;
 
 use std::path::Path;
 
+pub(crate) use blur::gaussian;
 pub use blur_reference::{BlurOperator, Components, KERNELS, convolve_reference, misaligned, permutation};
 pub use inpaint::with_holes;
 pub use jpeg_simple::{Coefficients, SimpleJpeg, quantisers};

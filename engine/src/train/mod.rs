@@ -18,6 +18,7 @@ pub mod perceptual;
 pub mod plot;
 pub mod prefetch;
 pub mod recipe;
+pub mod sharpen;
 pub mod sources;
 pub mod state;
 pub mod synthetic;
@@ -172,7 +173,8 @@ impl Trainer {
             .zip(batch.x1.chunks_exact(batch.x1.len() / t.batch));
         let numbered = pairs.enumerate().map(|(i, (x0, x1))| {
             let mut draw = Stream::new(t.seed ^ BRIDGE_SEED, batch.first + i as u64);
-            example::example(&self.schedule, &self.recipe.preset.bridge, t, x0, x1, &mut draw)
+            let x0 = sharpen::sharpened(x0, x1, (t.crop.height, t.crop.width), t.sharpen, t.near);
+            example::example(&self.schedule, &self.recipe.preset.bridge, t, &x0, x1, &mut draw)
         });
         numbered.collect()
     }
