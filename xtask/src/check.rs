@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::{deny, layers, pages, rules};
+use crate::{cuda_check, deny, layers, pages, rules};
 
 /// One stage: a name, and what runs.
 struct Stage {
@@ -53,6 +53,7 @@ const STAGES: &[Stage] = &[
         run: Run::Program(&["cargo", "test", "--release", "--workspace", "--no-run"], &[]),
     },
     Stage { name: "verify", run: Run::Verify },
+    Stage { name: "cuda", run: Run::Findings(cuda_check::run) },
     Stage {
         name: "test",
         run: Run::Program(

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The engine's CUDA code on a machine without CUDA: built with a stand-in for nvcc, run over an
-//! emulated device that computes, checks memory, and counts. Some minutes of compiling the first time,
-//! so it is not part of CI.
+//! emulated device that computes, checks memory, and counts.
 
 use std::{
     fs,

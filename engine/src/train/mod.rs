@@ -31,6 +31,7 @@ use rayon::prelude::*;
 
 use self::{
     crop::Samples,
+    logarithm::Care,
     optim::AdamWConfig,
     perceptual::Perceptual,
     prefetch::Prefetch,
@@ -173,7 +174,7 @@ impl Trainer {
             .zip(batch.x1.chunks_exact(batch.x1.len() / t.batch));
         let numbered = pairs.enumerate().map(|(i, (x0, x1))| {
             let mut draw = Stream::new(t.seed ^ BRIDGE_SEED, batch.first + i as u64);
-            let x0 = sharpen::sharpened(x0, x1, (t.crop.height, t.crop.width), t.sharpen, t.near);
+            let x0 = sharpen::sharpened(x0, x1, (t.crop.height, t.crop.width), t.sharpen);
             example::example(&self.schedule, &self.recipe.preset.bridge, t, &x0, x1, &mut draw)
         });
         numbered.collect()
@@ -226,8 +227,7 @@ fn further<'a>(
     (logarithm || perceptual.is_some()).then_some(move |e: &Example, net: &[f32], d: &mut [f32]| {
         let mut loss = 0.0;
         if logarithm {
-            let near = example::mean_square(t.near) / (e.std * e.std);
-            loss += logarithm::loss(e, net, near.into(), d);
+            loss += logarithm::loss(e, net, Care { near: t.near, harm: t.harm }, d);
         }
         if let Some(perceptual) = perceptual {
             loss += perceptual.loss(e, net, d)?;
