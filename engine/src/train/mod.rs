@@ -31,7 +31,6 @@ use rayon::prelude::*;
 
 use self::{
     crop::Samples,
-    logarithm::Care,
     optim::AdamWConfig,
     perceptual::Perceptual,
     prefetch::Prefetch,
@@ -227,7 +226,8 @@ fn further<'a>(
     (logarithm || perceptual.is_some()).then_some(move |e: &Example, net: &[f32], d: &mut [f32]| {
         let mut loss = 0.0;
         if logarithm {
-            loss += logarithm::loss(e, net, Care { near: t.near, harm: t.harm }, d);
+            let near = example::mean_square(t.near) / (e.std * e.std);
+            loss += logarithm::loss(e, net, near.into(), d);
         }
         if let Some(perceptual) = perceptual {
             loss += perceptual.loss(e, net, d)?;

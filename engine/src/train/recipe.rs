@@ -50,8 +50,6 @@ pub struct TrainConfig {
     /// PSNR in dB from which on [`Loss::Relative`] (of a degraded crop) and [`Loss::Logarithm`] (of a restored one)
     /// ask for no more care, 20 to 80.
     pub near: f32,
-    /// Weight of what [`Loss::Logarithm`] adds where doing nothing would have been better ([`super::logarithm`]), 0 to 10.
-    pub harm: f32,
     /// How much of the detail of a clean crop is added to it once more as the target ([`super::sharpen`]), less where
     /// little was lost: 0, none, to 1.
     pub sharpen: f32,
@@ -87,7 +85,6 @@ impl Default for TrainConfig {
             every: 1000,
             loss: Loss::Plain,
             near: 48.0,
-            harm: 0.0,
             sharpen: 0.0,
             perceptual: 0.0,
             init: None,
@@ -158,7 +155,6 @@ impl Recipe {
         let sum = shares.sum::<f32>() + t.crop.synthetic;
         is(sum <= 1.0, "train.pairs.share", &sum, "at most 1, all shares and train.crop.synthetic together")?;
         is((20.0..=80.0).contains(&t.near), "train.near", &t.near, "20 to 80")?;
-        is((0.0..=10.0).contains(&t.harm), "train.harm", &t.harm, "0 to 10")?;
         is((0.0..=1.0).contains(&t.sharpen), "train.sharpen", &t.sharpen, "0 to 1")?;
         is((0.0..=10.0).contains(&t.perceptual), "train.perceptual", &t.perceptual, "0 to 10")?;
         let sides = t.perceptual == 0.0 || t.crop.width.min(t.crop.height) >= 32;
