@@ -67,8 +67,8 @@ pub(crate) fn filled(len: usize, block: usize, fill: impl Fn(usize, &mut [f32]) 
         for value in &mut *part {
             value.write(0.0);
         }
-        // SAFETY: all of it has just been written.
-        fill(i * block, unsafe { part.assume_init_mut() });
+        // SAFETY: all of it has just been written; a value that may be unset has the layout of one that is.
+        fill(i * block, unsafe { &mut *(std::ptr::from_mut(part) as *mut [f32]) });
     });
     // SAFETY: the parts are `len` values together.
     unsafe { out.set_len(len) };
