@@ -60,15 +60,14 @@ impl Ending {
         if self.shared.begun.swap(true, Ordering::SeqCst) {
             return;
         }
+        // On threads of their own: both wait for streaming threads, which wait for frames. A live source gets its EOS only
+        // when what it pushes is taken, and a muxer takes it only when the other streams go on or end.
+        let pipeline = pipeline.clone();
         // The source ends what is not read yet; what waits in queues before the element is dropped there.
-        let (restore, pipeline) = (self.restore.clone(), pipeline.clone());
-        // On a thread of its own: both wait for the streaming threads, which wait for frames.
-        std::thread::spawn(move || {
-            pipeline.send_event(gst::event::Eos::new());
+        std::thread::spawn(move || pipeline.send_event(gst::event::Eos::new()));
+        if let Some(pad) = self.restore.static_pad("sink") {
             // A source whose demuxer reads by itself ends at its next read; the element need not wait.
-            if let Some(pad) = restore.static_pad("sink") {
-                pad.send_event(gst::event::Eos::new());
-            }
-        });
+            std::thread::spawn(move || pad.send_event(gst::event::Eos::new()));
+        }
     }
 }
