@@ -94,7 +94,7 @@ impl Kernel for f32 {
         product: usize,
     ) {
         let run = Run { x: s.x, start: 0, step: s.c, taps: &[0], k: s.c, n: s.n };
-        gemm::forward_each(isa, run, s.point, points, out, product);
+        gemm::forward_each(isa, run, winograd::apart(s.c), points, out, product);
     }
     fn weight_grad(isa: Isa, x: &Map<Self>, dy: &Map<Self>, grad: &mut [f32], _: &mut Vec<Self>) {
         let taps = [0, x.pitch(), 2 * x.pitch()];

@@ -83,10 +83,9 @@ pub(super) const fn apart(c: usize) -> usize {
     SQUARES * c + 16
 }
 
-/// Some transformed squares of `c` channels: the matrices of their points, `point` values from one to the next.
+/// Some transformed squares of `c` channels: the matrices of their points, [`apart`] values from one to the next.
 pub(crate) struct Squares<'a, T> {
     pub x: &'a [T],
-    pub point: usize,
     pub c: usize,
     pub n: usize,
 }
@@ -211,7 +210,7 @@ fn squares<T: Kernel>(
             transform(isa, &x.data, lines.map(|line| line + 2 * first * c), c, &mut scratch.inputs, input, n);
             let pixels = (2 * n).min(x.w - 2 * first);
             for channel in (0..packed.cout).step_by(packed.block) {
-                let squares = Squares { x: &scratch.inputs, point: input, c, n };
+                let squares = Squares { x: &scratch.inputs, c, n };
                 T::products(isa, squares, &packed.points, channel, &mut scratch.products, product);
                 let (m, x, channels) = (&scratch.products, 2 * first, packed.block);
                 take(Products { m, point: product, first: channel, channels, n, pixels, y, x });
