@@ -234,6 +234,7 @@ mod tests {
             }
         }
     }
+
     #[test]
     fn what_does_not_fit_is_refused() {
         let (c, w) = (16, 5);
