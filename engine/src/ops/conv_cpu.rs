@@ -2,10 +2,7 @@
 //! The convolution of `(B, H, W, C)` tensors on the CPU: candle's storage through the tap products
 //! of [`super::gemm`], bias added as each sum leaves.
 
-use std::sync::Arc;
-
 use candle_core::{CpuStorage, CustomOp1, DType, Layout, Shape, Tensor};
-use rayon::prelude::*;
 
 use super::{
     Cpu,
@@ -15,17 +12,23 @@ use super::{
     map::Map,
     same3::{self, Algorithm},
 };
-use crate::Result;
+use crate::{Result, memory::filled};
 
-/// Pixels computed before their results are handed on.
+/// Pixels of 1×1 computed before their results are handed on.
 const CHUNK: usize = 96;
+/// Pixels of a piece at least, where there are enough for all threads.
+const PIECE: usize = 1024;
 
 /// Memory of one piece under way.
 #[derive(Debug, Default)]
 struct Scratch {
     sums: Vec<f32>,
+    window: Map<f32>,
     around: same3::Scratch<f32>,
 }
+
+/// Of all convolutions: they run one after the other.
+static SCRATCH: Shelf<Scratch> = Shelf::new();
 
 /// Weights of a 1×1 or 3×3 convolution with stride 1, packed once.
 #[derive(Debug, Clone)]
@@ -34,7 +37,6 @@ pub(super) struct CpuConv {
     bias: Vec<f32>,
     cin: usize,
     isa: Isa,
-    scratch: Arc<Shelf<Scratch>>,
 }
 
 #[derive(Debug, Clone)]
@@ -69,7 +71,7 @@ impl CpuConv {
             Some(bias) => bias.to_dtype(DType::F32)?.to_vec1()?,
             None => vec![0.0; cout],
         };
-        Ok(Self { weights, bias, cin, isa: Cpu::detect().isa, scratch: Arc::default() })
+        Ok(Self { weights, bias, cin, isa: Cpu::detect().isa })
     }
 
     /// `x`: `(B, H, W, in)`, f32 → `(B, H, W, out)`.
@@ -77,38 +79,30 @@ impl CpuConv {
         Ok(x.contiguous()?.apply_op1_no_bwd(self)?)
     }
 
-    fn picture(&self, x: &[f32], (h, w): (usize, usize), out: &mut [f32]) {
-        // Enough pieces for all threads, in pairs of rows; a pixel has the same bits whatever the piece.
-        let share = h.div_ceil(rayon::current_num_threads());
-        let rows = CHUNK.div_ceil(w).min(share).next_multiple_of(2);
-        let pieces = out.par_chunks_mut(rows * w * self.bias.len()).enumerate();
-        let conv = match &self.weights {
-            Weights::Around(conv) => conv,
-            Weights::Points(packed) => {
-                let pairs = pieces.zip(x.par_chunks(rows * w * self.cin));
-                return pairs.for_each_init(
-                    || self.scratch.take(),
-                    |scratch, ((_, out), x)| self.pixels(packed, x, out, &mut scratch.sums),
-                );
+    /// `(H, W, in)` → `(H, W, out)`.
+    fn picture(&self, x: &[f32], (h, w): (usize, usize)) -> Vec<f32> {
+        // As many pieces for every thread, in pairs of rows; a pixel has the same bits whatever the piece.
+        let threads = rayon::current_num_threads();
+        let turns = (h * w / threads / PIECE).max(1);
+        let rows = h.div_ceil(threads * turns).next_multiple_of(2);
+        let (cin, cout) = (self.cin, self.bias.len());
+        filled(h * w * cout, rows * w * cout, |at, out| {
+            let mut scratch = SCRATCH.take();
+            let Scratch { sums, window, around } = &mut *scratch;
+            let (first, pixels) = (at / cout / w, out.len() / cout);
+            match &self.weights {
+                Weights::Points(packed) => {
+                    self.pixels(packed, &x[first * w * cin..][..pixels * cin], out, sums);
+                }
+                Weights::Around(conv) => {
+                    let n = pixels / w;
+                    window.window(x, w, cin, first..first + n);
+                    same3::forward(self.isa, window, conv, 0..n, around, |y, x, sums| {
+                        self.store(conv.cout(), sums, &mut out[(y * w + x) * cout..]);
+                    });
+                }
             }
-        };
-        let mut map = Map::default();
-        map.reset(h, w, self.cin.next_multiple_of(16));
-        let c = map.c;
-        map.lines_mut(0..h, 1).zip(x.par_chunks_exact(w * self.cin)).for_each(|(line, row)| {
-            let pixels = line[c..].chunks_exact_mut(c).zip(row.chunks_exact(self.cin));
-            pixels.for_each(|(to, from)| to[..from.len()].copy_from_slice(from));
-        });
-        pieces.for_each_init(
-            || self.scratch.take(),
-            |scratch, (i, out)| {
-                let first = i * rows;
-                let last = first + out.len() / (w * self.bias.len());
-                same3::forward(self.isa, &map, conv, first..last, &mut scratch.around, |y, x, sums| {
-                    self.store(conv.cout(), sums, &mut out[((y - first) * w + x) * self.bias.len()..]);
-                });
-            },
-        );
+        })
     }
 
     /// 1×1: pixels are independent of where they lie.
@@ -147,12 +141,9 @@ impl CustomOp1 for CpuConv {
         };
         let x = &x.as_slice::<f32>()?[start..end];
         let cout = self.bias.len();
-        let mut out = vec![0.0; b * h * w * cout];
-        if !out.is_empty() {
-            for (x, out) in x.chunks_exact(h * w * c).zip(out.chunks_exact_mut(h * w * cout)) {
-                self.picture(x, (h, w), out);
-            }
-        }
+        let mut pictures = x.chunks_exact((h * w * c).max(1)).map(|x| self.picture(x, (h, w)));
+        let mut out = pictures.next().unwrap_or_default();
+        pictures.for_each(|next| out.extend(next));
         Ok((CpuStorage::F32(out), Shape::from((b, h, w, cout))))
     }
 }

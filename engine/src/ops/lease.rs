@@ -10,6 +10,13 @@ use std::{
 #[derive(Debug, Default)]
 pub(crate) struct Shelf<S>(Mutex<Vec<S>>);
 
+impl<S> Shelf<S> {
+    /// An empty one.
+    pub const fn new() -> Self {
+        Self(Mutex::new(Vec::new()))
+    }
+}
+
 impl<S: Default> Shelf<S> {
     /// A piece that nobody else has until it is dropped.
     pub fn take(&self) -> Lease<'_, S> {

@@ -90,7 +90,7 @@ impl Value for bf16 {
 }
 
 /// `lines + 2` lines of `w + 2` pixels of `c` values; first and last line, first and last column are
-/// zero and stay zero. Line y of the picture lies in place `y mod lines`.
+/// zero and stay zero (of a [`Map::window`] the columns only). Line y of the picture lies in place `y mod lines`.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Map<T> {
     /// Rows of the picture.
@@ -122,6 +122,24 @@ impl<T: Value> Map<T> {
         self.data.clear();
         // A run reads up to 32 pixels and 32 values of k too far (ops::amx), one over every second pixel twice as far.
         self.data.resize((lines + 2) * (w + 2) * c + 66 * c + 64, T::default());
+    }
+
+    /// Makes the map rows `rows` of a channels-last picture, lines of `w` pixels of `c` values: the lines above and
+    /// below are the picture's, zeros beyond it. Zeros fill the channels up.
+    pub fn window(&mut self, x: &[T], w: usize, c: usize, rows: Range<usize>) {
+        self.reset(rows.len(), w, c.next_multiple_of(16));
+        let (h, pitch, padded) = (x.len() / (w * c), self.pitch(), self.c);
+        for (i, line) in self.data.chunks_exact_mut(pitch).take(rows.len() + 2).enumerate() {
+            let pixels = &mut line[padded..][..w * padded];
+            let Some(y) = (rows.start + i).checked_sub(1).filter(|y| *y < h) else {
+                pixels.fill(T::default());
+                continue;
+            };
+            for (to, from) in pixels.chunks_exact_mut(padded).zip(x[y * w * c..].chunks_exact(c)) {
+                to[..c].copy_from_slice(from);
+                to[c..].fill(T::default());
+            }
+        }
     }
 
     /// Values from one line to the next.
@@ -193,6 +211,29 @@ mod tests {
             }
         }
         assert!(<bf16 as Value>::from_f32(f32::from_bits(0x7fff_ffff)).is_nan());
+    }
+
+    #[test]
+    fn a_window_shows_its_rows_and_those_beside_it() {
+        let (h, w, c) = (5, 3, 2);
+        let x: Vec<f32> = (1..=h * w * c).map(|i| i as f32).collect();
+        let mut map = Map::default();
+        // What an earlier window of the same size left must not show.
+        map.window(&vec![f32::NAN; 5 * 3 * 16], 3, 16, 1..3);
+        for rows in [0..2, 2..4, 3..5, 0..5, 4..5] {
+            map.window(&x, w, c, rows.clone());
+            for i in 0..rows.len() + 2 {
+                for column in 0..w + 2 {
+                    let (y, inside) = ((rows.start + i).wrapping_sub(1), (1..=w).contains(&column));
+                    let pixel = &map.data[map.above(i)..][column * 16..][..16];
+                    for (k, v) in pixel.iter().enumerate() {
+                        let want =
+                            if y < h && inside && k < c { x[(y * w + column - 1) * c + k] } else { 0.0 };
+                        assert_eq!(*v, want, "{rows:?} line {i}, column {column}, channel {k}");
+                    }
+                }
+            }
+        }
     }
 
     #[test]

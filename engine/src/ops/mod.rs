@@ -23,6 +23,7 @@ pub(crate) mod resize2;
 pub(crate) mod rows;
 pub(crate) mod same3;
 pub(crate) mod silu;
+mod squares;
 mod taps;
 pub(crate) mod tiny;
 mod winograd;

@@ -128,3 +128,28 @@ for_each_isa! {
         }
     }
 }
+
+for_each_isa! {
+    /// Adds up one pixel: `sum += x − origin`, `squares += (x − origin)²`.
+    fn moments(x: &[f32], origin: &[f32], sum: &mut [f32], squares: &mut [f32]) {
+        for (((v, o), sum), squares) in x.iter().zip(origin).zip(sum).zip(squares) {
+            let v = v - o;
+            *sum += v;
+            *squares = v.mul_add(v, *squares);
+        }
+    }
+}
+
+for_each_isa! {
+    /// One pixel: `x = (x − mean)·factor + shift`, then SiLU if asked.
+    fn normalise(x: &mut [f32], mean: &[f32], factor: &[f32], shift: &[f32], activate: bool) {
+        for (((v, m), f), t) in x.iter_mut().zip(mean).zip(factor).zip(shift) {
+            *v = (*v - m).mul_add(*f, *t);
+        }
+        if activate {
+            for v in x {
+                *v = silu(*v);
+            }
+        }
+    }
+}

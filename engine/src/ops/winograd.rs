@@ -12,15 +12,16 @@ use super::{
     finish::Finish,
     isa::Isa,
     lanes::{Lanes, Plain},
-    map::{Map, Value},
+    map::Map,
     rows::for_each_isa,
     same3::Kernel,
+    squares::transform,
 };
 
 /// Points of the transformed square.
 pub(super) const POINTS: usize = 16;
 /// Channels that any register divides.
-const LANES: usize = 16;
+pub(super) const LANES: usize = 16;
 
 /// Weights of the 16 points.
 #[derive(Debug, Clone)]
@@ -73,14 +74,22 @@ for_each_isa! {
     }
 }
 
-/// Squares computed before their sums are handed on, a multiple of every block's rows: what they need
-/// stays in a near cache.
-const SQUARES: usize = 24;
+/// Squares of `c` input channels computed before their sums are handed on, a multiple of every block's rows. Few
+/// stay in a near cache with all that they need; many channels have matrices that do not, and are worth reading only
+/// for many squares.
+const fn together(c: usize) -> usize {
+    if c < 256 { 24 } else { 96 }
+}
 
-/// Values from one point of `c` channels to the next, a little more than they are: powers of two would lie in the
-/// same places of a cache.
+/// Values from one point to the next of all these squares, a little more than they are: powers of two would lie in
+/// the same places of a cache.
+const fn spread(squares: usize, c: usize) -> usize {
+    squares * c + 16
+}
+
+/// Values from one point of `c` input channels to the next.
 pub(super) const fn apart(c: usize) -> usize {
-    SQUARES * c + 16
+    spread(together(c), c)
 }
 
 /// Some transformed squares of `c` channels: the matrices of their points, [`apart`] values from one to the next.
@@ -97,12 +106,14 @@ struct Products<'a> {
     /// The first channel, and how many.
     first: usize,
     channels: usize,
-    /// Squares, and pixels of theirs that are in the picture.
+    /// Squares side by side, and pixels of a row of theirs that are in the picture.
     n: usize,
     pixels: usize,
     /// First row and column.
     y: usize,
     x: usize,
+    /// Squares that were computed together before these.
+    at: usize,
 }
 
 /// As [`super::same3::forward`]; `rows` begins on an even row and ends on one or with the picture.
@@ -115,19 +126,19 @@ pub(crate) fn forward<T: Kernel>(
     scratch: &mut Scratch<T>,
     mut sink: impl FnMut(usize, usize, &[f32]),
 ) {
-    let cout = packed.cout;
+    let (cout, row) = (packed.cout, 2 * together(x.c) * packed.cout);
     let mut sums = std::mem::take(&mut scratch.sums);
-    sums.resize(4 * SQUARES * cout, 0.0);
+    sums.resize(2 * row, 0.0);
     squares(isa, x, packed, rows.clone(), scratch, |p| {
-        let (y, x, count) = (p.y, p.x, (rows.end - p.y).min(2));
-        let (top, bottom) = sums.split_at_mut(2 * SQUARES * cout);
+        let (y, x, count, place) = (p.y, p.x, (rows.end - p.y).min(2), 2 * p.at);
+        let (top, bottom) = sums.split_at_mut(row);
         let mut kept = Kept { rows: [top, bottom], c: cout };
-        leave::<T, _>(isa, &Products { x: 0, ..p }, cout, count, &mut kept);
+        leave::<T, _>(isa, &Products { x: place, ..p }, cout, count, &mut kept);
         if p.first + p.channels < cout {
             return;
         }
         for (row, sums) in kept.rows.iter().take(count).enumerate() {
-            sink(y + row, x, &sums[..p.pixels * cout]);
+            sink(y + row, x, &sums[place * cout..][..p.pixels * cout]);
         }
     });
     scratch.sums = sums;
@@ -170,7 +181,7 @@ pub(crate) fn finish<T: Kernel, F: Finish>(
 fn leave<T: Kernel, F: Finish>(isa: Isa, p: &Products<'_>, cout: usize, rows: usize, finish: &mut F) {
     let sums = if T::ROUNDED { POINTS / 2 } else { POINTS };
     assert!(p.channels % LANES == 0 && p.first + p.channels <= cout);
-    assert!(p.n * p.channels <= p.point && p.m.len() >= sums * p.point);
+    assert!(p.n * p.channels <= p.point && p.m.len() >= (sums - 1) * p.point + p.n * p.channels);
     assert!(p.pixels <= 2 * p.n && finish.fits(rows, p.x + p.pixels, cout));
     match isa {
         // SAFETY: `Isa` says that the processor has it; bounds were checked above; kernels of rounded numbers exist
@@ -189,7 +200,15 @@ fn leave<T: Kernel, F: Finish>(isa: Isa, p: &Products<'_>, cout: usize, rows: us
     }
 }
 
-/// The products of all squares of these rows, some at a time.
+/// Neighbouring squares of one pair of rows.
+struct Strip {
+    y: usize,
+    /// The first square, and how many.
+    first: usize,
+    n: usize,
+}
+
+/// The products of all squares of these rows, some at a time; all channels of some before the next.
 #[inline(always)]
 fn squares<T: Kernel>(
     isa: Isa,
@@ -199,52 +218,37 @@ fn squares<T: Kernel>(
     scratch: &mut Scratch<T>,
     mut take: impl FnMut(Products<'_>),
 ) {
-    let (c, input, product) = (x.c, apart(x.c), apart(packed.block));
+    let (c, most) = (x.c, together(x.c));
+    let (input, product) = (apart(c), spread(most, packed.block));
     scratch.inputs.resize(POINTS * input, T::default());
     scratch.products.resize(POINTS * product, 0.0);
     let across = x.w.div_ceil(2);
-    for y in rows.step_by(2) {
-        let lines = [0, 1, 2, 3].map(|i| x.above(y + i));
-        for first in (0..across).step_by(SQUARES) {
-            let n = (across - first).min(SQUARES);
-            transform(isa, &x.data, lines.map(|line| line + 2 * first * c), c, &mut scratch.inputs, input, n);
-            let pixels = (2 * n).min(x.w - 2 * first);
-            for channel in (0..packed.cout).step_by(packed.block) {
-                let squares = Squares { x: &scratch.inputs, c, n };
-                T::products(isa, squares, &packed.points, channel, &mut scratch.products, product);
-                let (m, x, channels) = (&scratch.products, 2 * first, packed.block);
-                take(Products { m, point: product, first: channel, channels, n, pixels, y, x });
+    let all = rows.len().div_ceil(2) * across;
+    for start in (0..all).step_by(most) {
+        let end = (start + most).min(all);
+        let strips = || {
+            (start / across..end.div_ceil(across)).map(|row| {
+                let (first, last) = (start.max(row * across), end.min((row + 1) * across));
+                Strip { y: rows.start + 2 * row, first: first - row * across, n: last - first }
+            })
+        };
+        let mut done = 0;
+        for Strip { y, first, n } in strips() {
+            let lines = [0, 1, 2, 3].map(|i| x.above(y + i) + 2 * first * c);
+            transform(isa, &x.data, lines, c, &mut scratch.inputs[done * c..], input, n);
+            done += n;
+        }
+        for channel in (0..packed.cout).step_by(packed.block) {
+            let squares = Squares { x: &scratch.inputs, c, n: done };
+            T::products(isa, squares, &packed.points, channel, &mut scratch.products, product);
+            let mut at = 0;
+            for Strip { y, first, n } in strips() {
+                let (m, channels, x0) = (&scratch.products[at * packed.block..], packed.block, 2 * first);
+                let pixels = (2 * n).min(x.w - x0);
+                take(Products { m, point: product, first: channel, channels, n, pixels, y, x: x0, at });
+                at += n;
             }
         }
-    }
-}
-
-/// `out[point][square][c] = Bᵀ d B` for `n` squares, two pixels apart, `lines` the offsets of their
-/// four rows; `point` values from one point to the next.
-fn transform<T: Kernel>(
-    isa: Isa,
-    x: &[T],
-    lines: [usize; 4],
-    c: usize,
-    out: &mut [T],
-    point: usize,
-    n: usize,
-) {
-    assert!(c % LANES == 0 && n * c <= point && out.len() >= POINTS * point);
-    let lines = lines.map(|line| x[line..][..(2 * n + 2) * c].as_ptr());
-    let out = out.as_mut_ptr();
-    match isa {
-        // SAFETY: `Isa` says that the processor has it; bounds were checked above.
-        #[cfg(target_arch = "x86_64")]
-        Isa::Avx512 if T::ROUNDED => unsafe { x86::transform_bf16(lines, c, out, point, n) },
-        // SAFETY: as above.
-        #[cfg(target_arch = "x86_64")]
-        Isa::Avx512 => unsafe { x86::transform_avx512(lines, c, out, point, n) },
-        // SAFETY: as above.
-        #[cfg(target_arch = "x86_64")]
-        Isa::Avx2 => unsafe { x86::transform_avx2(lines, c, out, point, n) },
-        // SAFETY: plain Rust on checked bounds.
-        _ => unsafe { transform_lanes::<Plain, T>(lines, c, out, point, n) },
     }
 }
 
@@ -252,21 +256,10 @@ fn transform<T: Kernel>(
 mod x86 {
     use std::arch::x86_64::{__m256, __m512};
 
-    use super::{Finish, Kernel, Products, leave_lanes, transform_lanes};
+    use super::{Finish, Products, leave_lanes};
 
     macro_rules! compile {
-        ($transform:ident, $leave:ident, $lanes:ty, $left:literal, $features:literal) => {
-            #[target_feature(enable = $features)]
-            pub unsafe fn $transform<T: Kernel>(
-                x: [*const T; 4],
-                c: usize,
-                out: *mut T,
-                point: usize,
-                n: usize,
-            ) {
-                // SAFETY: same contract.
-                unsafe { transform_lanes::<$lanes, T>(x, c, out, point, n) }
-            }
+        ($leave:ident, $lanes:ty, $left:literal, $features:literal) => {
             #[target_feature(enable = $features)]
             pub unsafe fn $leave<F: Finish>(p: &Products<'_>, rows: usize, finish: &mut F) {
                 // SAFETY: same contract.
@@ -274,19 +267,9 @@ mod x86 {
             }
         };
     }
-    compile!(transform_avx512, leave_avx512, __m512, 4, "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma");
-    compile!(transform_bf16, leave_bf16, __m512, 2, "avx512f,avx512bw,avx512dq,avx512vl,avx512bf16,avx2,fma");
-    compile!(transform_avx2, leave_avx2, __m256, 4, "avx2,fma");
-}
-
-/// `Bᵀ d`.
-///
-/// # Safety
-/// The caller has the instruction set of `L`.
-#[inline(always)]
-unsafe fn differences<L: Lanes>(d: [L; 4]) -> [L; 4] {
-    // SAFETY: the caller's contract.
-    unsafe { [d[0].minus(d[2]), d[1].plus(d[2]), d[2].minus(d[1]), d[1].minus(d[3])] }
+    compile!(leave_avx512, __m512, 4, "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma");
+    compile!(leave_bf16, __m512, 2, "avx512f,avx512bw,avx512dq,avx512vl,avx512bf16,avx2,fma");
+    compile!(leave_avx2, __m256, 4, "avx2,fma");
 }
 
 /// A row of `Aᵀ m`.
@@ -297,55 +280,6 @@ unsafe fn differences<L: Lanes>(d: [L; 4]) -> [L; 4] {
 unsafe fn sums<L: Lanes>(m: [L; 4]) -> [L; 2] {
     // SAFETY: the caller's contract.
     unsafe { [m[0].add(m[1]).add(m[2]), m[1].sub(m[2]).sub(m[3])] }
-}
-
-/// `Bᵀ d` of one column of pixels.
-///
-/// # Safety
-/// The lines must be good for a register from `at` on; the caller has the instruction set of `L`.
-#[inline(always)]
-unsafe fn column<L: Lanes, T: Value>(lines: [*const T; 4], at: usize) -> [L; 4] {
-    // SAFETY: the caller's contract.
-    unsafe {
-        differences([
-            T::load(lines[0].add(at)),
-            T::load(lines[1].add(at)),
-            T::load(lines[2].add(at)),
-            T::load(lines[3].add(at)),
-        ])
-    }
-}
-
-/// # Safety
-/// As [`transform`] checks.
-#[inline(always)]
-unsafe fn transform_lanes<L: Lanes, T: Value>(
-    lines: [*const T; 4],
-    c: usize,
-    out: *mut T,
-    point: usize,
-    n: usize,
-) {
-    // SAFETY: the lines hold 2n + 2 pixels of c values, `out` sixteen points of at least n·c.
-    unsafe {
-        for i in (0..c).step_by(L::N) {
-            // A square shares its last two columns with the next.
-            let (mut a, mut b): ([L; 4], [L; 4]) = (column(lines, i), column(lines, c + i));
-            for square in 0..n {
-                let right = (2 * square + 2) * c + i;
-                let (p, q) = (column(lines, right), column(lines, right + c));
-                let to = out.add(square * c + i);
-                for row in 0..4 {
-                    let points = differences([a[row], b[row], p[row], q[row]]);
-                    for (j, both) in points.as_chunks::<2>().0.iter().enumerate() {
-                        let at = to.add((4 * row + 2 * j) * point);
-                        T::store_both(*both, [at, at.add(point)]);
-                    }
-                }
-                (a, b) = (p, q);
-            }
-        }
-    }
 }
 
 /// `m A` of one row of points, from the points, or where two are `LEFT` of each row, from memory.

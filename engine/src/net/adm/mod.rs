@@ -8,6 +8,7 @@ mod cuda_tests;
 pub(crate) mod embedding;
 mod infer;
 pub(crate) mod layers;
+mod moves;
 pub(crate) mod norm;
 #[cfg(feature = "cudnn")]
 mod norm_cuda;
@@ -15,7 +16,6 @@ mod norm_grad;
 mod original;
 pub(crate) mod plan;
 mod resample;
-mod silu;
 mod trace;
 mod unet;
 

@@ -5,8 +5,11 @@ use candle_core::{CpuStorage, CustomOp3, D, DType, Layout, Shape, Tensor, WithDT
 use half::{bf16, f16, slice::HalfFloatSliceExt};
 use rayon::prelude::*;
 
-use super::{norm_grad, plan::GROUPS, silu::silu_in_place};
-use crate::{Error, Result};
+use super::{norm_grad, plan::GROUPS};
+use crate::{
+    Error, Result,
+    ops::{Cpu, rows},
+};
 
 /// Added to the variance.
 pub const EPS: f64 = 1e-5;
@@ -102,6 +105,7 @@ impl Moments {
         // Sums run over differences to the first pixel, so that a large mean costs no digits.
         let mut origin = vec![0f32; channels];
         T::load(&x[..channels], &mut origin);
+        let isa = Cpu::detect().isa;
         let pieces: Vec<Vec<f32>> = x
             .par_chunks(piece(channels))
             .map(|piece| {
@@ -110,11 +114,7 @@ impl Moments {
                 let mut pixel = vec![0f32; channels];
                 for values in piece.chunks_exact(channels) {
                     T::load(values, &mut pixel);
-                    for i in 0..channels {
-                        let v = pixel[i] - origin[i];
-                        sum[i] += v;
-                        squares[i] += v * v;
-                    }
+                    rows::moments(isa, &pixel, &origin, sum, squares);
                 }
                 sums
             })
@@ -157,7 +157,7 @@ struct GroupNorm {
 impl GroupNorm {
     fn run<T: Value>(&self, x: &[T], scale: &[f32], shift: &[f32], batch: usize) -> Vec<T> {
         let channels = scale.len() / batch;
-        let item = x.len() / batch;
+        let (item, isa) = (x.len() / batch, Cpu::detect().isa);
         let mut y = vec![T::zero(); x.len()];
         for (i, (x, y)) in x.chunks_exact(item).zip(y.chunks_exact_mut(item)).enumerate() {
             let Moments { mean, inverse } = Moments::of(x, channels);
@@ -169,12 +169,7 @@ impl GroupNorm {
                 let mut pixel = vec![0f32; channels];
                 for (x, y) in x.chunks_exact(channels).zip(y.chunks_exact_mut(channels)) {
                     T::load(x, &mut pixel);
-                    for i in 0..channels {
-                        pixel[i] = (pixel[i] - mean[i]) * factor[i] + shift[i];
-                    }
-                    if self.silu {
-                        silu_in_place(&mut pixel);
-                    }
+                    rows::normalise(isa, &mut pixel, &mean, &factor, shift, self.silu);
                     T::store(&pixel, y);
                 }
             });

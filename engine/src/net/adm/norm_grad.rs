@@ -6,8 +6,8 @@ use rayon::prelude::*;
 use super::{
     norm::{Moments, piece},
     plan::GROUPS,
-    silu::silu_slope,
 };
+use crate::ops::silu::silu_slope;
 
 /// What the forward pass saw, and the gradient of its result.
 pub(super) struct Given<'a> {

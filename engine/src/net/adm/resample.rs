@@ -3,7 +3,7 @@
 
 use candle_core::{D, DType, IndexOp, Tensor};
 
-use super::plan::Resample;
+use super::{moves, plan::Resample};
 use crate::{Error, Result};
 
 /// `x`: `(B, H, W, C)`. Down needs even H and W; differentiable.
@@ -22,6 +22,7 @@ pub fn resample(x: &Tensor, how: Resample) -> Result<Tensor> {
     }
     match how {
         Resample::Keep => Ok(x.clone()),
+        Resample::Up if moves::serve(x) => Ok(x.apply_op1_no_bwd(&moves::Repeat)?),
         Resample::Up => {
             let wide = x.reshape((b, h, 1, w, c))?.broadcast_as((b, h, 2, w, c))?.contiguous()?;
             let wide = wide.reshape((b, 2 * h * w, 1, c))?.broadcast_as((b, 2 * h * w, 2, c))?;
@@ -30,6 +31,9 @@ pub fn resample(x: &Tensor, how: Resample) -> Result<Tensor> {
         Resample::Down => {
             if h % 2 + w % 2 > 0 {
                 return Err(Error::shape("mean of 2×2 pixels", x.dims(), "even height and width"));
+            }
+            if moves::serve(x) {
+                return Ok(x.apply_op1_no_bwd(&moves::Halve)?);
             }
             let cells = x.reshape((b * h / 2, 2, w / 2, 2, c))?;
             let pick = |i: usize, j: usize| cells.i((.., i, .., j))?.contiguous()?.to_dtype(DType::F32);
@@ -46,6 +50,9 @@ pub fn resample(x: &Tensor, how: Resample) -> Result<Tensor> {
 pub fn concat(x: &Tensor, skip: &Tensor) -> Result<Tensor> {
     if x.dims()[..3] != skip.dims()[..3] {
         return Err(Error::shape("skip connection", skip.dims(), format!("{:?} but for channels", x.dims())));
+    }
+    if moves::serve(x) && moves::serve(skip) {
+        return Ok(x.apply_op2_no_bwd(skip, &moves::Join)?);
     }
     Ok(Tensor::cat(&[x, skip], D::Minus1)?)
 }
@@ -67,6 +74,25 @@ mod tests {
         let rows = [3.0, 4.0, 3.0, 4.0, 3.0, 4.0, 3.0, 4.0, 11.0, 12.0, 11.0, 12.0, 11.0, 12.0, 11.0, 12.0];
         assert_eq!(up.flatten_all().unwrap().to_vec1::<f32>().unwrap(), rows);
         assert!(resample(&x.narrow(1, 0, 3).unwrap(), Resample::Down).is_err());
+    }
+
+    #[test]
+    fn one_pass_has_the_bits_of_candles_operations() {
+        for shape in [(1, 2, 2, 1), (2, 6, 10, 5), (1, 4, 8, 64)] {
+            let x = Tensor::randn(0f32, 1.0, shape, &Device::Cpu).unwrap();
+            // A variable takes candle's way.
+            let twin = Var::from_tensor(&x).unwrap();
+            let bits = |t: &Tensor| -> Vec<u32> {
+                t.flatten_all().unwrap().to_vec1::<f32>().unwrap().iter().map(|v| v.to_bits()).collect()
+            };
+            for how in [Resample::Up, Resample::Down] {
+                let (a, b) = (resample(&x, how).unwrap(), resample(twin.as_tensor(), how).unwrap());
+                assert_eq!((a.dims(), bits(&a)), (b.dims(), bits(&b)), "{how:?} {shape:?}");
+            }
+            let wide = Tensor::randn(0f32, 1.0, (shape.0, shape.1, shape.2, 3), &Device::Cpu).unwrap();
+            let (a, b) = (concat(&x, &wide).unwrap(), concat(twin.as_tensor(), &wide).unwrap());
+            assert_eq!((a.dims(), bits(&a)), (b.dims(), bits(&b)), "{shape:?}");
+        }
     }
 
     #[test]
