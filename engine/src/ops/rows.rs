@@ -153,3 +153,27 @@ for_each_isa! {
         }
     }
 }
+
+for_each_isa! {
+    /// The way back through [`normalise`], of one pixel: `n = (x − mean)·inverse`, and in `d`, which holds the gradient
+    /// of the result, that of `n·scale + shift`.
+    fn normalise_back(
+        x: &[f32],
+        mean: &[f32],
+        inverse: &[f32],
+        scale: &[f32],
+        shift: &[f32],
+        activated: bool,
+        n: &mut [f32],
+        d: &mut [f32],
+    ) {
+        for (((n, v), m), i) in n.iter_mut().zip(x).zip(mean).zip(inverse) {
+            *n = (*v - m) * i;
+        }
+        if activated {
+            for (((d, n), s), t) in d.iter_mut().zip(&*n).zip(scale).zip(shift) {
+                *d *= silu_slope(n.mul_add(*s, *t));
+            }
+        }
+    }
+}

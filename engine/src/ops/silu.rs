@@ -131,5 +131,6 @@ mod tests {
             assert!((f64::from(silu_slope(x)) - d).abs() < 1e-6);
         }
         assert!(silu(-1e30).abs() < 1e-6 && silu(1e30) == 1e30);
+        assert!(silu(0.0) == 0.0 && silu(200.0) == 200.0 && silu(-200.0).abs() < 1e-30);
     }
 }

@@ -7,7 +7,7 @@ use super::{
     norm::{Moments, piece},
     plan::GROUPS,
 };
-use crate::ops::silu::silu_slope;
+use crate::ops::{Cpu, rows};
 
 /// What the forward pass saw, and the gradient of its result.
 pub(super) struct Given<'a> {
@@ -61,12 +61,11 @@ struct Item<'a> {
 }
 
 impl Item<'_> {
-    /// The normalised value and the gradient before SiLU, of channel `c`.
-    #[inline(always)]
-    fn at(&self, x: f32, grad: f32, c: usize) -> (f32, f32) {
-        let n = (x - self.moments.mean[c]) * self.moments.inverse[c];
-        let slope = if self.silu { silu_slope(n * self.scale[c] + self.shift[c]) } else { 1.0 };
-        (n, grad * slope)
+    /// The normalised values and the gradient before SiLU, of one pixel.
+    fn pixel(&self, x: &[f32], grad: &[f32], n: &mut [f32], g: &mut [f32]) {
+        let Moments { mean, inverse } = &self.moments;
+        g.copy_from_slice(grad);
+        rows::normalise_back(Cpu::detect().isa, x, mean, inverse, self.scale, self.shift, self.silu, n, g);
     }
 
     /// Per channel: Σg and Σg·n.
@@ -80,11 +79,12 @@ impl Item<'_> {
             .map(|(x, grad)| {
                 let mut sums = vec![0f32; 2 * channels];
                 let (sum, product) = sums.split_at_mut(channels);
+                let (mut n, mut g) = (vec![0f32; channels], vec![0f32; channels]);
                 for (x, grad) in x.chunks_exact(channels).zip(grad.chunks_exact(channels)) {
+                    self.pixel(x, grad, &mut n, &mut g);
                     for c in 0..channels {
-                        let (n, g) = self.at(x[c], grad[c], c);
-                        sum[c] += g;
-                        product[c] += g * n;
+                        sum[c] += g[c];
+                        product[c] += g[c] * n[c];
                     }
                 }
                 sums
@@ -109,11 +109,13 @@ impl Item<'_> {
         let pieces =
             self.x.par_chunks(length).zip(self.grad.par_chunks(length)).zip(dx.par_chunks_mut(length));
         pieces.for_each(|((x, grad), dx)| {
+            let (mut n, mut g) = (vec![0f32; channels], vec![0f32; channels]);
             let pixels = x.chunks_exact(channels).zip(grad.chunks_exact(channels));
             for ((x, grad), dx) in pixels.zip(dx.chunks_exact_mut(channels)) {
+                self.pixel(x, grad, &mut n, &mut g);
                 for c in 0..channels {
-                    let (n, g) = self.at(x[c], grad[c], c);
-                    dx[c] = self.moments.inverse[c] * (g * self.scale[c] - mean[c] - n * mean_product[c]);
+                    dx[c] =
+                        self.moments.inverse[c] * (g[c] * self.scale[c] - mean[c] - n[c] * mean_product[c]);
                 }
             }
         });
