@@ -11,6 +11,7 @@ use super::{
     lease::Shelf,
     map::Map,
     same3::{self, Algorithm},
+    storage::contiguous,
 };
 use crate::{Result, memory::filled};
 
@@ -136,10 +137,7 @@ impl CustomOp1 for CpuConv {
         if c != self.cin {
             candle_core::bail!("convolution of {c} channels, but the weights have {}", self.cin);
         }
-        let Some((start, end)) = layout.contiguous_offsets() else {
-            candle_core::bail!("convolution of a tensor that is not contiguous");
-        };
-        let x = &x.as_slice::<f32>()?[start..end];
+        let x = contiguous::<f32>(x, layout)?;
         let cout = self.bias.len();
         let mut pictures = x.chunks_exact((h * w * c).max(1)).map(|x| self.picture(x, (h, w)));
         let mut out = pictures.next().unwrap_or_default();

@@ -23,9 +23,10 @@ pub(crate) mod resize2;
 pub(crate) mod rows;
 pub(crate) mod same3;
 pub(crate) mod silu;
-mod squares;
+pub(crate) mod storage;
 mod taps;
 pub(crate) mod tiny;
+mod transform;
 mod winograd;
 
 pub use conv::Conv2d;

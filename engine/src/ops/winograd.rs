@@ -15,7 +15,7 @@ use super::{
     map::Map,
     rows::for_each_isa,
     same3::Kernel,
-    squares::transform,
+    transform::transform,
 };
 
 /// Points of the transformed square.

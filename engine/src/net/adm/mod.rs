@@ -8,7 +8,6 @@ mod cuda_tests;
 pub(crate) mod embedding;
 mod infer;
 pub(crate) mod layers;
-mod moves;
 pub(crate) mod norm;
 #[cfg(feature = "cudnn")]
 mod norm_cuda;
@@ -16,6 +15,7 @@ mod norm_grad;
 mod original;
 pub(crate) mod plan;
 mod resample;
+mod resample_cpu;
 mod trace;
 mod unet;
 

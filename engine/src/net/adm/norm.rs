@@ -8,7 +8,7 @@ use rayon::prelude::*;
 use super::{norm_grad, plan::GROUPS};
 use crate::{
     Error, Result,
-    ops::{Cpu, rows},
+    ops::{Cpu, rows, storage::contiguous},
 };
 
 /// Added to the variance.
@@ -193,12 +193,12 @@ impl CustomOp3 for GroupNorm {
         shift_layout: &Layout,
     ) -> candle_core::Result<(CpuStorage, Shape)> {
         let batch = x_layout.dims()[0];
-        let scale = contiguous(scale.as_slice::<f32>()?, scale_layout)?;
-        let shift = contiguous(shift.as_slice::<f32>()?, shift_layout)?;
+        let scale = contiguous(scale, scale_layout)?;
+        let shift = contiguous(shift, shift_layout)?;
         let y = match x {
-            CpuStorage::F32(x) => CpuStorage::F32(self.run(contiguous(x, x_layout)?, scale, shift, batch)),
-            CpuStorage::F16(x) => CpuStorage::F16(self.run(contiguous(x, x_layout)?, scale, shift, batch)),
-            CpuStorage::BF16(x) => CpuStorage::BF16(self.run(contiguous(x, x_layout)?, scale, shift, batch)),
+            CpuStorage::F32(_) => CpuStorage::F32(self.run(contiguous(x, x_layout)?, scale, shift, batch)),
+            CpuStorage::F16(_) => CpuStorage::F16(self.run(contiguous(x, x_layout)?, scale, shift, batch)),
+            CpuStorage::BF16(_) => CpuStorage::BF16(self.run(contiguous(x, x_layout)?, scale, shift, batch)),
             _ => candle_core::bail!("group norm needs f32, f16 or bf16"),
         };
         Ok((y, x_layout.shape().clone()))
@@ -225,13 +225,6 @@ impl CustomOp3 for GroupNorm {
         let dx = Tensor::from_vec(dx, x.shape(), x.device())?.to_dtype(x.dtype())?;
         let side = |v| Tensor::from_vec(v, scale.shape(), x.device());
         Ok((Some(dx), Some(side(dscale)?), Some(side(dshift)?)))
-    }
-}
-
-fn contiguous<'a, T>(values: &'a [T], layout: &Layout) -> candle_core::Result<&'a [T]> {
-    match layout.contiguous_offsets() {
-        Some((start, end)) => Ok(&values[start..end]),
-        None => candle_core::bail!("group norm needs contiguous values"),
     }
 }
 

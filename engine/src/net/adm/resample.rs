@@ -3,7 +3,7 @@
 
 use candle_core::{D, DType, IndexOp, Tensor};
 
-use super::{moves, plan::Resample};
+use super::{plan::Resample, resample_cpu};
 use crate::{Error, Result};
 
 /// `x`: `(B, H, W, C)`. Down needs even H and W; differentiable.
@@ -22,7 +22,7 @@ pub fn resample(x: &Tensor, how: Resample) -> Result<Tensor> {
     }
     match how {
         Resample::Keep => Ok(x.clone()),
-        Resample::Up if moves::serve(x) => Ok(x.apply_op1_no_bwd(&moves::Repeat)?),
+        Resample::Up if resample_cpu::serve(x) => Ok(x.apply_op1_no_bwd(&resample_cpu::Repeat)?),
         Resample::Up => {
             let wide = x.reshape((b, h, 1, w, c))?.broadcast_as((b, h, 2, w, c))?.contiguous()?;
             let wide = wide.reshape((b, 2 * h * w, 1, c))?.broadcast_as((b, 2 * h * w, 2, c))?;
@@ -32,8 +32,8 @@ pub fn resample(x: &Tensor, how: Resample) -> Result<Tensor> {
             if h % 2 + w % 2 > 0 {
                 return Err(Error::shape("mean of 2×2 pixels", x.dims(), "even height and width"));
             }
-            if moves::serve(x) {
-                return Ok(x.apply_op1_no_bwd(&moves::Halve)?);
+            if resample_cpu::serve(x) {
+                return Ok(x.apply_op1_no_bwd(&resample_cpu::Halve)?);
             }
             let cells = x.reshape((b * h / 2, 2, w / 2, 2, c))?;
             let pick = |i: usize, j: usize| cells.i((.., i, .., j))?.contiguous()?.to_dtype(DType::F32);
@@ -51,8 +51,8 @@ pub fn concat(x: &Tensor, skip: &Tensor) -> Result<Tensor> {
     if x.dims()[..3] != skip.dims()[..3] {
         return Err(Error::shape("skip connection", skip.dims(), format!("{:?} but for channels", x.dims())));
     }
-    if moves::serve(x) && moves::serve(skip) {
-        return Ok(x.apply_op2_no_bwd(skip, &moves::Join)?);
+    if resample_cpu::serve(x) && resample_cpu::serve(skip) {
+        return Ok(x.apply_op2_no_bwd(skip, &resample_cpu::Join)?);
     }
     Ok(Tensor::cat(&[x, skip], D::Minus1)?)
 }

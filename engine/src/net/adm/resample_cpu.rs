@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Resampling and joining in f32 on the CPU, without gradients: on all threads, in one pass over memory.
 
-use candle_core::{CpuStorage, CustomOp1, CustomOp2, DType, Layout, Result, Shape, Tensor, bail};
+use candle_core::{CpuStorage, CustomOp1, CustomOp2, DType, Layout, Result, Shape, Tensor};
 
-use crate::memory::filled;
+use crate::{memory::filled, ops::storage::contiguous};
 
 /// True if these operations may stand for candle's.
 pub(super) fn serve(x: &Tensor) -> bool {
@@ -17,21 +17,13 @@ pub(super) struct Halve;
 /// `(B, H, W, C1)` and `(B, H, W, C2)` to `(B, H, W, C1 + C2)`.
 pub(super) struct Join;
 
-/// Values of a contiguous tensor.
-fn values<'a>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [f32]> {
-    match layout.contiguous_offsets() {
-        Some((start, end)) => Ok(&storage.as_slice()?[start..end]),
-        None => bail!("values that are not contiguous"),
-    }
-}
-
 impl CustomOp1 for Repeat {
     fn name(&self) -> &'static str {
         "repeat"
     }
 
     fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
-        let ((b, h, w, c), x) = (layout.shape().dims4()?, values(x, layout)?);
+        let ((b, h, w, c), x) = (layout.shape().dims4()?, contiguous::<f32>(x, layout)?);
         let line = 2 * w * c;
         let out = filled(4 * x.len(), line, |at, out| {
             let from = &x[at / line / 2 * w * c..];
@@ -51,7 +43,7 @@ impl CustomOp1 for Halve {
     }
 
     fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
-        let ((b, h, w, c), x) = (layout.shape().dims4()?, values(x, layout)?);
+        let ((b, h, w, c), x) = (layout.shape().dims4()?, contiguous::<f32>(x, layout)?);
         let line = w / 2 * c;
         let out = filled(x.len() / 4, line, |at, out| {
             let (top, bottom) = x[at / line * 4 * line..][..4 * line].split_at(2 * line);
@@ -79,7 +71,7 @@ impl CustomOp2 for Join {
         y_layout: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
         let ((b, h, w, c1), (.., c2)) = (x_layout.shape().dims4()?, y_layout.shape().dims4()?);
-        let (x, y, c) = (values(x, x_layout)?, values(y, y_layout)?, c1 + c2);
+        let (x, y, c) = (contiguous::<f32>(x, x_layout)?, contiguous::<f32>(y, y_layout)?, c1 + c2);
         let out = filled(x.len() + y.len(), w * c, |at, out| {
             let pixel = at / c;
             let pixels = x[pixel * c1..].chunks_exact(c1).zip(y[pixel * c2..].chunks_exact(c2));
