@@ -30,6 +30,7 @@ pub const COLUMNS: &[&str] = &[
     "matrix",
     "settings",
     "before",
+    "target",
     "bits_per_pixel",
     "psnr",
     "sequence",

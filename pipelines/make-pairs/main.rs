@@ -6,6 +6,7 @@ mod colour;
 mod counter;
 mod kinds;
 mod ledger;
+mod maker;
 mod planes;
 mod roundtrip;
 mod scene;
@@ -17,10 +18,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use anyhow::{Context, Result, bail, ensure};
 use clap::Parser;
 use i2sb::{
-    Cancel,
-    degrade::{self, Degradation},
-    noise::Stream,
-    picture::{from_u8, to_u8},
+    Cancel, degrade,
     train::{
         dataset::{Dataset, DatasetOptions},
         manifest::{Condition, Manifest, Weight},
@@ -29,15 +27,17 @@ use i2sb::{
 use indicatif::{ProgressBar, ProgressStyle};
 use rayon::prelude::*;
 
-use codecs::Codec;
 use ledger::Ledger;
-use planes::{cut, extended, psnr};
+use maker::{GAP, Maker, Trouble};
 
-/// Rows between the part of a frame that pairs are cut from and the number below it.
-const GAP: usize = 16;
-/// Set apart from the scene's draws, which may become more or fewer.
-const CODEC_SEED: u64 = 0x636f_6465_6373;
-const CROP_SEED: u64 = 0x6372_6f70_7365;
+/// What a network learns to come back to.
+#[derive(clap::ValueEnum, Debug, Clone, Copy, PartialEq, Eq)]
+enum Target {
+    /// What the encoder was given, its colour as coarse as the codec stores it: what video was before it was encoded
+    Encoded,
+    /// What was photographed, its colour whole
+    Photograph,
+}
 
 /// Makes pairs of frames for training: moving crops of photographs through real video codecs and back.
 ///
@@ -65,6 +65,9 @@ struct Args {
     /// What happens to frames before they are encoded, as `i2sb degrade` writes it; the same for all of a sequence
     #[arg(long, value_name = "SPEC", default_value = "none")]
     before: String,
+    /// What the clean picture of a pair is
+    #[arg(long, value_enum, default_value_t = Target::Encoded)]
+    target: Target,
     /// Seed of everything that is drawn
     #[arg(long, value_name = "N", default_value_t = 1)]
     seed: u64,
@@ -93,16 +96,6 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
-}
-
-/// What all sequences are made with.
-struct Maker<'a> {
-    args: &'a Args,
-    data: Dataset,
-    manifest: Manifest,
-    codecs: Vec<&'static Codec>,
-    before: Box<dyn Degradation>,
-    ledger: Ledger,
 }
 
 fn run(args: &Args) -> Result<()> {
@@ -189,109 +182,11 @@ fn check(args: &Args) -> Result<()> {
 
 /// What a folder was made with; all but how many.
 fn settings(args: &Args) -> String {
-    let Args { photographs, only, weight, codec, before, seed, frames, keep, frame, crop, .. } = args;
+    let Args { photographs, only, weight, codec, before, target, seed, frames, keep, frame, crop, .. } = args;
     format!(
-        "photographs {}\nonly {only:?}\nweight {weight:?}\ncodec {codec:?}\nbefore {before}\nseed {seed}\nframes {frames}\nkeep {keep}\nframe {frame}\ncrop {crop}\n",
+        "photographs {}\nonly {only:?}\nweight {weight:?}\ncodec {codec:?}\nbefore {before}\ntarget {target:?}\nseed {seed}\nframes {frames}\nkeep {keep}\nframe {frame}\ncrop {crop}\n",
         photographs.display()
     )
-}
-
-/// Why a sequence was not made: for itself, or because nothing can be written.
-enum Trouble {
-    Sequence(anyhow::Error),
-    Disk(anyhow::Error),
-}
-
-impl Maker<'_> {
-    /// Makes and writes one sequence; gives the number of its pairs.
-    fn sequence(&self, number: u64) -> std::result::Result<usize, Trouble> {
-        let args = self.args;
-        let content = (args.frame, args.frame + GAP);
-        let size = (args.frame, args.frame + GAP + counter::BLOCK);
-        let scene = scene::draw(&self.data, content, args.frames, &mut Stream::new(args.seed, number));
-        let rng = &mut Stream::new(args.seed ^ CODEC_SEED, number);
-        let choice = codecs::choose(&self.codecs, rng).map_err(Trouble::Sequence)?;
-        let (matrix, weights) = colour::MATRICES[rng.below(2) as usize];
-        let colour = roundtrip::colour(&choice, weights).map_err(Trouble::Sequence)?;
-        let numbered = scene.frames.iter().enumerate().map(|(i, clean)| -> Result<Vec<f32>> {
-            // Each frame is spoiled alike: the stream begins anew.
-            let mut same = Stream::new(args.seed ^ CODEC_SEED, !number);
-            let spoiled = self.before.apply(clean, content.0, content.1, &mut same)?;
-            let mut frame = extended(&spoiled, content, size.1);
-            counter::write(&mut frame, size, i);
-            Ok(frame)
-        });
-        let frames = numbered.collect::<Result<Vec<_>>>().map_err(Trouble::Sequence)?;
-        let coded = roundtrip::run(&choice, &colour, &frames, size)
-            .with_context(|| format!("{} {}", choice.format, choice.encoder))
-            .map_err(Trouble::Sequence)?;
-
-        let rng = &mut Stream::new(args.seed ^ CROP_SEED, number);
-        let mut rows = Vec::new();
-        let wanted = args.keep.min(args.pairs - (number as usize * args.keep).min(args.pairs));
-        for frame in chosen(args.frames, wanted, rng) {
-            let free = (args.frame - args.crop + 1) as u64;
-            let at = (rng.below(free) as usize, rng.below(free) as usize);
-            let clean = cut(&scene.frames[frame], content, at, args.crop);
-            let mut degraded = cut(&coded.frames[frame].rgb, size, at, args.crop);
-            degraded.iter_mut().for_each(|v| *v = from_u8(to_u8(*v)));
-            let name = format!("{number:06}-{frame:02}.webp");
-            self.ledger.pair(&name, args.crop, &clean, &degraded).map_err(Trouble::Disk)?;
-            let first = scene.pictures.first().map(String::as_str).unwrap_or_default();
-            rows.push(self.row(first, |column| match column {
-                "file" => name.clone(),
-                "pictures" => scene.pictures.join(" "),
-                "codec" => choice.codec.to_string(),
-                "frame_type" => format!("{:?}", coded.frames[frame].kind),
-                "format" => choice.format.to_string(),
-                "matrix" => matrix.to_string(),
-                "settings" => choice.encoder.clone(),
-                "before" => args.before.clone(),
-                "bits_per_pixel" => format!("{:.4}", coded.bits_per_pixel),
-                "psnr" => format!("{:.2}", psnr(&clean, &degraded)),
-                "sequence" => number.to_string(),
-                "frame" => frame.to_string(),
-                "seed" => args.seed.to_string(),
-                _ => String::new(),
-            }));
-        }
-        self.ledger.finish(number, &rows).map_err(Trouble::Disk)?;
-        Ok(rows.len())
-    }
-
-    /// A row of the manifest: what is known of the photograph, and of what was done.
-    fn row(&self, picture: &str, done: impl Fn(&str) -> String) -> Vec<String> {
-        let field = |column: &&str| {
-            let done = done(column);
-            let known = || self.manifest.value(picture, column).unwrap_or_default().to_string();
-            // Drawn scenes show no photograph and belong to nobody else.
-            let drawn = || match *column {
-                "tier" => "A".to_string(),
-                "licence" => "drawn".to_string(),
-                _ => String::new(),
-            };
-            if !done.is_empty() {
-                done
-            } else if picture.is_empty() {
-                drawn()
-            } else {
-                known()
-            }
-        };
-        ledger::COLUMNS.iter().map(field).collect()
-    }
-}
-
-/// `count` of `0..of`, in order.
-fn chosen(of: usize, count: usize, rng: &mut Stream) -> Vec<usize> {
-    let mut all: Vec<usize> = (0..of).collect();
-    for i in 0..count {
-        let other = i + rng.below((of - i) as u64) as usize;
-        all.swap(i, other);
-    }
-    all.truncate(count);
-    all.sort_unstable();
-    all
 }
 
 #[cfg(test)]
@@ -320,38 +215,39 @@ mod tests {
         all
     }
 
+    /// On this thread: a pool of threads for the process could be made only once. Gives the number of pairs.
+    fn make(args: &Args) -> usize {
+        let data = Dataset::open(
+            &args.photographs,
+            None,
+            &DatasetOptions::default(),
+            &Cancel::default(),
+            |_, _| (),
+            |_, _| (),
+        )
+        .unwrap();
+        gst::init().unwrap();
+        let maker = Maker {
+            data,
+            manifest: Manifest::default(),
+            codecs: codecs::named(&args.codec).unwrap(),
+            before: degrade::parse("none").unwrap(),
+            ledger: Ledger::open(&args.out, &settings(args)).unwrap(),
+            args,
+        };
+        let sequences = args.pairs.div_ceil(args.keep) as u64;
+        for sequence in 0..sequences {
+            if maker.ledger.pairs_of(sequence).is_none() && maker.sequence(sequence).is_err() {
+                panic!("sequence {sequence} failed");
+            }
+        }
+        maker.ledger.manifest(sequences).unwrap()
+    }
+
     #[test]
     fn a_run_that_stopped_goes_on_to_the_same_files() {
         let (whole, parts) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-        // One thread pool for the process: the second build of it would fail.
-        let make = |out: &Path, pairs: usize| {
-            let args = args(out, pairs);
-            let data = Dataset::open(
-                &args.photographs,
-                None,
-                &DatasetOptions::default(),
-                &Cancel::default(),
-                |_, _| (),
-                |_, _| (),
-            )
-            .unwrap();
-            gst::init().unwrap();
-            let maker = Maker {
-                data,
-                manifest: Manifest::default(),
-                codecs: codecs::named(&args.codec).unwrap(),
-                before: degrade::parse("none").unwrap(),
-                ledger: Ledger::open(out, &settings(&args)).unwrap(),
-                args: &args,
-            };
-            let sequences = pairs.div_ceil(3) as u64;
-            for sequence in 0..sequences {
-                if maker.ledger.pairs_of(sequence).is_none() && maker.sequence(sequence).is_err() {
-                    panic!("sequence {sequence} failed");
-                }
-            }
-            maker.ledger.manifest(sequences).unwrap()
-        };
+        let make = |out: &Path, pairs: usize| make(&args(out, pairs));
         assert_eq!(make(whole.path(), 8), 8);
         assert_eq!(make(parts.path(), 6), 6);
         // A sequence whose pictures are there, but not all of its rows.
@@ -359,6 +255,37 @@ mod tests {
         assert_eq!(make(parts.path(), 8), 8);
         assert!(files(whole.path()) == files(parts.path()));
         assert_eq!(files(whole.path()).len(), 17);
+    }
+
+    /// Only the clean pictures differ; what the encoder was given is nearer to what came back.
+    #[test]
+    fn what_was_encoded_is_nearer_than_what_was_photographed() {
+        let folders = [Target::Encoded, Target::Photograph].map(|target| {
+            let folder = tempfile::tempdir().unwrap();
+            make(&Args { target, ..args(folder.path(), 6) });
+            folder
+        });
+        let [encoded, photograph] = folders.each_ref().map(|folder| files(folder.path()));
+        let of = |files: &[(String, Vec<u8>)], part: &str| -> Vec<(String, Vec<u8>)> {
+            files
+                .iter()
+                .filter(|(name, _)| name.starts_with(part) && name.ends_with("webp"))
+                .cloned()
+                .collect()
+        };
+        assert!(of(&encoded, "degraded") == of(&photograph, "degraded"));
+        assert!(of(&encoded, "clean") != of(&photograph, "clean"));
+        let quality = |folder: &Path| -> f64 {
+            let manifest = Manifest::read(&folder.join("clean")).unwrap();
+            let names = of(&encoded, "clean");
+            let of_one = |(name, _): &(String, Vec<u8>)| {
+                let name = name.rsplit('/').next().unwrap_or_default();
+                manifest.value(name, "psnr").unwrap().parse::<f64>().unwrap()
+            };
+            names.iter().map(of_one).sum::<f64>() / names.len() as f64
+        };
+        let [encoded, photograph] = folders.each_ref().map(|folder| quality(folder.path()));
+        assert!(encoded > photograph, "{encoded} dB and {photograph} dB");
     }
 
     #[test]
