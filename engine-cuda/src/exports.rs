@@ -105,6 +105,27 @@ pub unsafe extern "C" fn i2sb_cuda_open(open: *const Open, engine: *mut *mut Eng
     unsafe { answer(room, work) }
 }
 
+/// See [`i2sb_cuda_abi::TwinFn`].
+///
+/// # Safety
+/// The engine is one of [`i2sb_cuda_open`]'s, not freed; the other arguments are as their types say.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn i2sb_cuda_twin(engine: *const Engine, twin: *mut *mut Engine, room: Room) -> i32 {
+    // SAFETY: null, or made by `i2sb_cuda_open` from this type.
+    let state = unsafe { engine.cast::<State>().as_ref() };
+    let work = || {
+        let state = state.ok_or_else(|| null("the engine"))?;
+        if twin.is_null() {
+            return Err(null("where the twin goes"));
+        }
+        // SAFETY: not null, so it is the caller's place for a pointer.
+        unsafe { *twin = Box::into_raw(Box::new(state.twin())).cast() };
+        Ok(String::new())
+    };
+    // SAFETY: the caller's promise.
+    unsafe { answer(room, work) }
+}
+
 /// See [`i2sb_cuda_abi::DescribeFn`].
 ///
 /// # Safety
@@ -120,7 +141,7 @@ pub unsafe extern "C" fn i2sb_cuda_describe(engine: *const Engine, room: Room) -
 /// See [`i2sb_cuda_abi::RestoreFn`].
 ///
 /// # Safety
-/// The engine is one of [`i2sb_cuda_open`]'s, not freed, used by this thread alone; the others as their
+/// The engine is one of [`i2sb_cuda_open`]'s or its twin, not freed, used by this thread alone; the others as their
 /// types say.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn i2sb_cuda_restore(engine: *mut Engine, frame: *const Frame, room: Room) -> i32 {
@@ -221,6 +242,7 @@ mod tests {
             misused(&|room| i2sb_cuda_open(&raw const open, place, room));
             misused(&|room| i2sb_cuda_open(&raw const open, std::ptr::null_mut(), room));
             misused(&|room| i2sb_cuda_describe(std::ptr::null(), room));
+            misused(&|room| i2sb_cuda_twin(std::ptr::null(), place, room));
             misused(&|room| i2sb_cuda_restore(std::ptr::null_mut(), std::ptr::null(), room));
             i2sb_cuda_free(std::ptr::null_mut());
         }

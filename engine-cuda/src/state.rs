@@ -39,6 +39,11 @@ impl State {
         Ok(Self { description: lines.join("\n"), restorer })
     }
 
+    /// A second one on the same network.
+    pub fn twin(&self) -> Self {
+        Self { restorer: self.restorer.twin(), description: self.description.clone() }
+    }
+
     pub fn restore(
         &mut self,
         rgb: &[f32],

@@ -13,7 +13,7 @@ use i2sb::{
     net::{Network, NetworkConfig, adm::AdmConfig},
     noise::{self, NoiseKey},
     preset::{BridgeConfig, PresetConfig, SamplingConfig},
-    restore::{Request, RestoreOptions, Restorer},
+    restore::{Request, RestoreOptions, Restorer, is_grey},
     sampler::SAMPLERS,
     tile::Window,
 };
@@ -230,6 +230,26 @@ fn strength_goes_from_the_input_to_the_result() {
     for ((x, full), half) in rgb.iter().zip(&one).zip(&half) {
         assert!((0.5 * (x + full) - half).abs() < 1e-6);
     }
+}
+
+/// The noise of a stochastic sampler has colour; a grey picture's result, and any part of it, has none.
+#[test]
+fn a_picture_without_colour_stays_without() {
+    let (width, height) = (70, 50);
+    let (one, _) = restorer(4, options(48, 3));
+    let mut rgb = picture(width, height);
+    let (grey, rest) = rgb.split_at_mut(width * height);
+    rest.chunks_exact_mut(width * height).for_each(|plane| plane.copy_from_slice(grey));
+    let whole = run(&one, &rgb, width, height);
+    assert!(is_grey(&whole));
+    let window = Window { rows: 7..31, cols: 20..63 };
+    let part =
+        one.restore_part(&rgb, width, height, &window, &Request::default(), &Cancel::default()).unwrap();
+    let want = window.rows.clone().flat_map(|row| whole[row * width..][window.cols.clone()].to_vec());
+    assert_eq!(bits(&part[..24 * 43]), bits(&want.collect::<Vec<_>>()));
+    assert!(is_grey(&part));
+    rgb[0] += 1e-3;
+    assert!(!is_grey(&run(&one, &rgb, width, height)), "one pixel's colour, and noise of all colours");
 }
 
 #[test]

@@ -50,6 +50,27 @@ fn a_picture_has_the_bits_of_the_plugins_own_engine() {
 }
 
 #[test]
+fn a_twin_has_the_same_bits_at_the_same_time() {
+    let preset = Preset::default_embedded().unwrap();
+    let mut one = Remote::open(library(), &on_cpu(&preset)).unwrap();
+    let mut two = one.twin().unwrap().unwrap();
+    assert_eq!(one.about(), two.about());
+    let (a, b) = (picture(70, 50), picture(33, 17));
+    let restore = |engine: &mut dyn Engine, picture: &Picture| {
+        engine.restore(picture, &knobs(2, 7), &Cancel::default()).unwrap()
+    };
+    let want = [&a, &b].map(|picture| restore(&mut one, picture));
+    let got = std::thread::scope(|scope| {
+        let first = scope.spawn(|| restore(&mut one, &a));
+        let second = restore(two.as_mut(), &b);
+        [first.join().unwrap(), second]
+    });
+    assert!(got == want);
+    drop(one);
+    assert!(restore(two.as_mut(), &a) == want[0], "a twin outlives the other");
+}
+
+#[test]
 fn a_stop_reaches_through() {
     let preset = Preset::default_embedded().unwrap();
     let mut remote = Remote::open(library(), &on_cpu(&preset)).unwrap();

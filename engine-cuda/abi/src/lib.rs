@@ -7,16 +7,17 @@
 use std::ffi::{c_char, c_void};
 
 /// Grows with every change below.
-pub const VERSION: u32 = 3;
+pub const VERSION: u32 = 4;
 
 /// Names of the library's file: as installed, and as cargo builds it.
 pub const FILES: &[&str] = &["libi2sb-cuda.so", "libi2sb_cuda.so"];
 
 /// Names of the exported functions, in the order of the types below.
-pub const SYMBOLS: [&str; 6] = [
+pub const SYMBOLS: [&str; 7] = [
     "i2sb_cuda_version",
     "i2sb_cuda_status",
     "i2sb_cuda_open",
+    "i2sb_cuda_twin",
     "i2sb_cuda_describe",
     "i2sb_cuda_restore",
     "i2sb_cuda_free",
@@ -158,6 +159,9 @@ pub type VersionFn = unsafe extern "C" fn() -> u32;
 pub type StatusFn = unsafe extern "C" fn(Text, Room) -> i32;
 /// Opens an engine; on failure the text says why, and the pointer stays as it was.
 pub type OpenFn = unsafe extern "C" fn(*const Open, *mut *mut Engine, Room) -> i32;
+/// A second engine on the same network, for a second thread: while one picture is computed, the other's may come
+/// or go.
+pub type TwinFn = unsafe extern "C" fn(*const Engine, *mut *mut Engine, Room) -> i32;
 /// Model, hash, device and precision, one a line.
 pub type DescribeFn = unsafe extern "C" fn(*const Engine, Room) -> i32;
 /// Restores a picture. When done, the text is the number of pictures so far that went beyond the range of the

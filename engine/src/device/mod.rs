@@ -3,6 +3,8 @@
 
 #[cfg(feature = "cuda")]
 mod cuda;
+#[cfg(all(test, feature = "cuda"))]
+pub(crate) mod emulated;
 
 use std::{fmt, str::FromStr};
 

@@ -27,7 +27,7 @@ enum Weights {
     Plain { weight: Tensor, bias: Option<Tensor> },
     /// On a CUDA device, for inference: `(out, k, k, in)` and f32, outputs padded to what the kernels take.
     #[cfg(feature = "cudnn")]
-    Cuda { weight: Tensor, bias: Tensor, out: usize },
+    Cuda { gpu: Arc<Gpu>, weight: Tensor, bias: Tensor, out: usize },
 }
 
 impl Conv2d {
@@ -80,9 +80,9 @@ impl Conv2d {
                 Ok(conv.forward(&x.to_dtype(DType::F32)?)?.to_dtype(x.dtype())?)
             }
             #[cfg(feature = "cudnn")]
-            Weights::Cuda { weight, bias, out } => {
-                let (gpu, padding, stride) = (Gpu::of(x.device())?, weight.dim(1)? / 2, self.stride);
-                let op = Convolution { gpu, padding, stride };
+            Weights::Cuda { gpu, weight, bias, out } => {
+                let (padding, stride) = (weight.dim(1)? / 2, self.stride);
+                let op = Convolution { gpu: gpu.clone(), padding, stride };
                 let y = x.contiguous()?.apply_op3_no_bwd(weight, bias, &op)?;
                 if y.dim(3)? == *out { Ok(y) } else { Ok(y.narrow(3, 0, *out)?.contiguous()?) }
             }
@@ -104,6 +104,7 @@ fn on_cuda(weight: &Tensor, bias: Option<&Tensor>) -> Result<Weights> {
         None => Tensor::zeros(out, DType::F32, weight.device())?,
     };
     Ok(Weights::Cuda {
+        gpu: Gpu::of(weight.device())?,
         weight: weight.permute((0, 2, 3, 1))?.contiguous()?.pad_with_zeros(0, 0, missing)?,
         bias: bias.pad_with_zeros(0, 0, missing)?,
         out,

@@ -26,6 +26,7 @@ pub(crate) mod silu;
 pub(crate) mod storage;
 mod taps;
 pub(crate) mod tiny;
+pub(crate) mod transfer;
 mod transform;
 mod winograd;
 

@@ -17,7 +17,6 @@ pub(super) struct Exact {
     /// `None`: the network came without its weights.
     build: Option<Build>,
     network: Mutex<Option<Arc<dyn Network>>>,
-    used: AtomicU64,
 }
 
 impl Exact {
@@ -25,12 +24,8 @@ impl Exact {
         Self { build: Some(build), ..Self::default() }
     }
 
-    /// Pictures so far that were computed again.
-    pub fn used(&self) -> u64 {
-        self.used.load(Ordering::Relaxed)
-    }
-
-    /// What `precision` gave, if all of it is finite, else what `again` makes of the network in f32.
+    /// What `precision` gave, if all of it is finite, else what `again` makes of the network in f32, which
+    /// `count` counts.
     ///
     /// # Errors
     /// [`Error::NotFinite`] if there is no network in f32, and what building it and `again` report.
@@ -38,6 +33,7 @@ impl Exact {
         &self,
         precision: Precision,
         given: Vec<f32>,
+        count: &AtomicU64,
         again: impl FnOnce(&dyn Network) -> Result<Vec<f32>>,
     ) -> Result<Vec<f32>> {
         let Some(value) = (if precision == Precision::F32 { None } else { first_wrong(&given) }) else {
@@ -56,7 +52,7 @@ impl Exact {
             }
         };
         let restored = again(&*network)?;
-        self.used.fetch_add(1, Ordering::Relaxed);
+        count.fetch_add(1, Ordering::Relaxed);
         Ok(restored)
     }
 }

@@ -51,22 +51,29 @@
 //! # }
 //! ```
 
+#[cfg(all(test, feature = "cudnn"))]
+mod cuda_tests;
 mod exact;
+mod grey;
 mod options;
 mod sample;
 mod tiled;
 
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
 
 use candle_core::{Device, Tensor};
 
+pub use grey::is_grey;
 pub use options::RestoreOptions;
 
 use self::exact::Exact;
 use crate::{
     Cancel, Error, Result,
     net::Network,
-    ops::Precision,
+    ops::{Precision, transfer::to_host},
     preset::{BridgeConfig, Preset, PresetConfig},
     sampler::{self, Sampler},
     schedule::{Schedule, ScheduleConfig},
@@ -81,6 +88,7 @@ pub struct Restorer {
     options: RestoreOptions,
     sampler: Sampler,
     pool: Option<Arc<rayon::ThreadPool>>,
+    recomputed: Arc<AtomicU64>,
 }
 
 /// What is the same for all pictures.
@@ -171,7 +179,7 @@ impl Restorer {
                 Some(Arc::new(pool.map_err(|error| Error::setting("threads", threads, error))?))
             }
         };
-        Ok(Self { model, options, sampler, pool })
+        Ok(Self { model, options, sampler, pool, recomputed: Arc::default() })
     }
 
     /// The same network with other settings, without loading anything.
@@ -192,11 +200,16 @@ impl Restorer {
             return Err(Error::setting("precision", asked, format!("{built} as built")));
         }
         if options.threads == self.options.threads {
-            let pool = self.pool.clone();
+            let (pool, recomputed) = (self.pool.clone(), self.recomputed.clone());
             let other = Self::around(self.model.clone(), RestoreOptions { threads: 0, ..options.clone() })?;
-            return Ok(Self { pool, options, ..other });
+            return Ok(Self { pool, options, recomputed, ..other });
         }
-        Self::around(self.model.clone(), options)
+        Ok(Self { recomputed: self.recomputed.clone(), ..Self::around(self.model.clone(), options)? })
+    }
+
+    /// A clone that counts on its own what it had to compute again.
+    pub fn twin(&self) -> Self {
+        Self { recomputed: Arc::default(), ..self.clone() }
     }
 
     /// The settings.
@@ -235,10 +248,10 @@ impl Restorer {
         format!("{name}, {steps}, {}, {precision}", self.device())
     }
 
-    /// Pictures so far, of this restorer and its clones, that went beyond the range of its precision and were
+    /// Pictures so far, of this restorer and its clones (but [`Restorer::twin`]), that went beyond the range of its precision and were
     /// computed again in f32.
     pub fn recomputed(&self) -> u64 {
-        self.model.exact.used()
+        self.recomputed.load(Ordering::Relaxed)
     }
 
     /// How far, in pixels, a pixel of the result looks, all steps together; `None`: everywhere.
@@ -259,8 +272,8 @@ impl Restorer {
     ///
     /// - `rgb`: planes, `(3, height, width)`, f32, nominal range [-1, 1].
     ///
-    /// Returns planes of the same size. The range is nominal: values may lie a little outside of it,
-    /// as those of the input may.
+    /// Returns planes of the same size; of a picture without colour, equal in R, G and B, one without. The
+    /// range is nominal: values may lie a little outside of it, as those of the input may.
     ///
     /// # Errors
     /// [`Error::Shape`] if `rgb` or the mask is not of this size or empty, [`Error::Cancelled`] within
@@ -298,16 +311,20 @@ impl Restorer {
         cancel.check()?;
         let input = || Tensor::from_slice(rgb, (1, 3, height, width), &Device::Cpu);
         if self.options.strength == 0.0 {
-            return values(&window.cut(&input()?)?);
+            return to_host(&window.cut(&input()?)?);
         }
         let run = || -> Result<Vec<f32>> {
             let input = input()?;
             let sample =
-                |network: &dyn Network| values(&self.sample(network, &input, window, request, cancel)?);
+                |network: &dyn Network| to_host(&self.sample(network, &input, window, request, cancel)?);
             let restored = sample(&*self.model.network)?;
-            let mut restored = self.model.exact.unless_finite(self.options.precision, restored, sample)?;
+            let mut restored =
+                self.model.exact.unless_finite(self.options.precision, restored, &self.recomputed, sample)?;
+            if is_grey(rgb) {
+                grey::make_grey(&mut restored);
+            }
             if self.options.strength < 1.0 {
-                let input = values(&window.cut(&input)?)?;
+                let input = to_host(&window.cut(&input)?)?;
                 let strength = self.options.strength;
                 restored.iter_mut().zip(input).for_each(|(out, x)| *out = x + strength * (*out - x));
             }
@@ -324,11 +341,6 @@ impl Restorer {
             None => rayon::scope(|_| work()),
         }
     }
-}
-
-/// Planes as numbers on the CPU.
-fn values(x: &Tensor) -> Result<Vec<f32>> {
-    Ok(x.to_device(&Device::Cpu)?.flatten_all()?.to_vec1()?)
 }
 
 fn check_size(rgb: &[f32], width: usize, height: usize, window: &Window, request: &Request) -> Result<()> {

@@ -10,6 +10,7 @@ use crate::{
     Cancel, Result,
     denoiser::BridgeDenoiser,
     net::Network,
+    ops::transfer::to_device,
     sampler::{Run, SeededNoise},
     tile::{CUT, Plan, Window, pad_edges},
 };
@@ -38,7 +39,7 @@ impl Restorer {
         };
         let padded = |x: &Tensor| -> Result<Tensor> {
             let x = region.cut(&pad_edges(x, padded_height, padded_width)?)?;
-            Ok(x.to_device(&model.device)?)
+            to_device(&x, &model.device)
         };
         let x1 = padded(input)?;
         let mask = |mask| padded(&Tensor::from_slice(mask, (1, 1, height, width), &Device::Cpu)?);

@@ -89,7 +89,7 @@ pub enum EngineError {
     Failed(#[from] i2sb::Error),
 }
 
-/// A loaded network on its device. Lives on one thread of its own.
+/// A loaded network on its device. Lives on one thread of its own, its twin on another.
 pub trait Engine: Send {
     /// Who it is.
     fn about(&self) -> &About;
@@ -119,6 +119,16 @@ pub trait Engine: Send {
         _knobs: &Knobs,
         _cancel: &Cancel,
     ) -> Result<Option<(Picture, usize)>, EngineError> {
+        Ok(None)
+    }
+
+    /// A second one on the same network, for a second thread, if pictures of two gain by that: the network works on
+    /// a device, and while one picture is computed there, the next may be on its way to it and the last on its
+    /// way back.
+    ///
+    /// # Errors
+    /// [`EngineError`] if it cannot be made.
+    fn twin(&self) -> Result<Option<Box<dyn Engine>>, EngineError> {
         Ok(None)
     }
 

@@ -3,7 +3,7 @@
 
 use i2sb::Cancel;
 use i2sb::preset::Preset;
-use i2sb::restore::{Request, RestoreOptions, Restorer};
+use i2sb::restore::{Request, RestoreOptions, Restorer, is_grey};
 use i2sb::tile::Window;
 
 use super::reuse::{BLOCK, Changed};
@@ -89,6 +89,10 @@ impl Engine for Real {
         self.turn(knobs)?;
         let (width, height, rgb) = (picture.width, picture.height, &picture.rgb);
         let Some(halo) = self.restorer.halo() else { return Ok(None) };
+        // Without colour a whole picture is restored otherwise.
+        if is_grey(rgb) != is_grey(&previous.rgb) {
+            return Ok(None);
+        }
         let grown = changed.grown(halo);
         let windows = windows(&grown, width, height);
         let cost = |window: &Window| {

@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! One thread per loaded engine, shared by all elements of the process that want the same one.
+//! One thread per loaded engine, two where it has a twin, shared by all elements of the process that want the same
+//! one.
 
 use std::any::Any;
 use std::collections::HashMap;
 use std::ops::ControlFlow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError, Weak, mpsc};
+use std::time::{Duration, Instant};
 
 use i2sb::Cancel;
 
@@ -44,6 +46,8 @@ pub struct Worker {
     progress: Arc<Mutex<Progress>>,
     cancel: Cancel,
     id: u64,
+    /// When it last ended a piece of work.
+    ended: Mutex<Option<Instant>>,
 }
 
 static WORKERS: LazyLock<Mutex<HashMap<Key, Weak<Worker>>>> = LazyLock::new(Mutex::default);
@@ -78,8 +82,9 @@ impl Worker {
         let (told, token) = (progress.clone(), cancel.clone());
         std::thread::Builder::new()
             .name("i2sb-engine".into())
-            .spawn(move || run(loader, &queue, &told, &token))?;
-        Ok(Self { jobs, progress, cancel, id: NEXT.fetch_add(1, Ordering::Relaxed) })
+            .spawn(move || run(loader, queue, &told, &token))?;
+        let id = NEXT.fetch_add(1, Ordering::Relaxed);
+        Ok(Self { jobs, progress, cancel, id, ended: Mutex::default() })
     }
 
     /// Tells this worker from every other of the process, past and present.
@@ -112,6 +117,14 @@ impl Worker {
         matches!(*lock(&self.progress), Progress::Loading(_))
     }
 
+    /// What work that began at `start` and ends now took of the engine: of two pieces side by side, the second
+    /// counts from the end of the first.
+    pub fn took(&self, start: Instant) -> Duration {
+        let now = Instant::now();
+        let before = lock(&self.ended).replace(now);
+        now.saturating_duration_since(before.map_or(start, |before| before.max(start)))
+    }
+
     /// Queues work.
     ///
     /// # Errors
@@ -127,30 +140,58 @@ impl Drop for Worker {
     }
 }
 
-fn run(loader: Loader, queue: &mpsc::Receiver<Job>, progress: &Mutex<Progress>, cancel: &Cancel) {
+fn run(loader: Loader, queue: mpsc::Receiver<Job>, progress: &Mutex<Progress>, cancel: &Cancel) {
     serve(loader, queue, progress, cancel);
     // What its frames lay in is of no use to anybody now.
     i2sb::memory::release();
 }
 
-fn serve(loader: Loader, queue: &mpsc::Receiver<Job>, progress: &Mutex<Progress>, cancel: &Cancel) {
+fn serve(loader: Loader, queue: mpsc::Receiver<Job>, progress: &Mutex<Progress>, cancel: &Cancel) {
     let load = || {
         let mut engine = loader()?;
         engine.warm_up(cancel)?;
-        Ok(engine)
+        let twin = engine.twin()?;
+        Ok((engine, twin))
     };
     let loaded = catch_unwind(AssertUnwindSafe(load)).unwrap_or_else(|panic| Err(panicked(&*panic)));
-    let mut engine = match loaded {
-        Ok(engine) => engine,
+    let (engine, twin) = match loaded {
+        Ok(engines) => engines,
         Err(error) => return conclude(progress, Progress::Failed(chain(&error))),
     };
     conclude(progress, Progress::Ready(engine.about().clone()));
-    for job in queue {
-        let done = catch_unwind(AssertUnwindSafe(|| job(engine.as_mut())));
-        if !matches!(done, Ok(ControlFlow::Continue(()))) {
-            // What a panic or a lost device leaves behind is not to be trusted: whoever asks next
-            // loads anew.
-            return conclude(progress, Progress::Failed("the engine failed earlier".into()));
+    let lanes = Lanes { queue: Mutex::new(queue), lost: AtomicBool::new(false), progress };
+    std::thread::scope(|scope| {
+        if let Some(twin) = twin {
+            let second = std::thread::Builder::new().name("i2sb-engine-2".into());
+            // Without a second thread the first does all.
+            let _ = second.spawn_scoped(scope, || lanes.work(twin));
+        }
+        lanes.work(engine);
+    });
+}
+
+/// The queue that an engine and its twin take from.
+struct Lanes<'a> {
+    queue: Mutex<mpsc::Receiver<Job>>,
+    lost: AtomicBool,
+    progress: &'a Mutex<Progress>,
+}
+
+impl Lanes<'_> {
+    /// Until nobody can send any more, or the engine is lost: then what waits is dropped with the queue.
+    fn work(&self, mut engine: Box<dyn Engine>) {
+        loop {
+            let Ok(job) = lock(&self.queue).recv() else { return };
+            if self.lost.load(Ordering::Acquire) {
+                return;
+            }
+            let done = catch_unwind(AssertUnwindSafe(|| job(engine.as_mut())));
+            if !matches!(done, Ok(ControlFlow::Continue(()))) {
+                // What a panic or a lost device leaves behind is not to be trusted: whoever asks next
+                // loads anew.
+                conclude(self.progress, Progress::Failed("the engine failed earlier".into()));
+                return self.lost.store(true, Ordering::Release);
+            }
         }
     }
 }
@@ -239,6 +280,67 @@ mod tests {
         assert!(outcome(&c).is_err());
     }
 
+    /// Tells when it is dropped.
+    struct Tell(mpsc::Sender<()>);
+
+    impl Drop for Tell {
+        fn drop(&mut self) {
+            let _ = self.0.send(());
+        }
+    }
+
+    /// Has a twin.
+    struct Two(Same);
+
+    impl Engine for Two {
+        fn about(&self) -> &About {
+            self.0.about()
+        }
+        fn warm_up(&mut self, _: &Cancel) -> Result<(), EngineError> {
+            Ok(())
+        }
+        fn restore(&mut self, picture: &Picture, _: &Knobs, _: &Cancel) -> Result<Picture, EngineError> {
+            Ok(picture.clone())
+        }
+        fn twin(&self) -> Result<Option<Box<dyn Engine>>, EngineError> {
+            Ok(Some(Box::new(Same(About::default()))))
+        }
+    }
+
+    #[test]
+    fn a_twin_works_beside_and_both_end_when_one_is_lost() {
+        let worker =
+            Worker::shared(&key("two"), Box::new(|| Ok(Box::new(Two(Same(About::default())))))).unwrap();
+        outcome(&worker).unwrap();
+        let (start, barrier) = (Instant::now(), Arc::new(std::sync::Barrier::new(2)));
+        let (tell, told) = mpsc::channel();
+        for _ in 0..8 {
+            let (barrier, tell) = (barrier.clone(), tell.clone());
+            let meet = move |_: &mut dyn Engine| {
+                barrier.wait(); // nobody passes alone
+                tell.send(()).unwrap();
+                ControlFlow::Continue(())
+            };
+            assert!(worker.submit(Box::new(meet)).is_ok());
+        }
+        (0..8).for_each(|_| told.recv_timeout(LIMIT).unwrap());
+        assert!(worker.took(start) <= start.elapsed());
+        std::thread::sleep(Duration::from_millis(5));
+        assert!(worker.took(start) < start.elapsed(), "time is counted twice");
+        assert!(worker.submit(Box::new(|_| ControlFlow::Break(()))).is_ok());
+        // Done before the other knows, or dropped.
+        let guard = Tell(tell);
+        drop(worker.submit(Box::new(move |_| {
+            let _keep = &guard;
+            ControlFlow::Continue(())
+        })));
+        told.recv_timeout(LIMIT).unwrap();
+        while worker.submit(Box::new(|_| ControlFlow::Continue(()))).is_ok() {
+            assert!(start.elapsed() < LIMIT, "the queue of a lost engine is still open");
+        }
+        assert!(outcome(&worker).is_err());
+    }
+
     #[test]
     fn a_failed_load_is_told_and_not_shared() {
         let a = Worker::shared(&key("fail"), Box::new(|| panic!("no weights"))).unwrap();
@@ -249,12 +351,6 @@ mod tests {
 
     #[test]
     fn a_panicking_job_ends_the_engine_and_drops_what_waits() {
-        struct Tell(mpsc::Sender<()>);
-        impl Drop for Tell {
-            fn drop(&mut self) {
-                let _ = self.0.send(());
-            }
-        }
         let worker = Worker::shared(&key("panic"), same()).unwrap();
         outcome(&worker).unwrap();
         let (tell, told) = mpsc::channel();

@@ -166,7 +166,7 @@ impl Order {
         let recomputed = engine.recomputed();
         let result = catch_unwind(AssertUnwindSafe(|| self.restore(engine, pass, &mut saved)));
         saved.recomputed = engine.recomputed().saturating_sub(recomputed);
-        let elapsed = start.elapsed();
+        let (elapsed, taken) = (start.elapsed(), pass.worker.took(start));
         let result = result.unwrap_or_else(|panic| Err(panicked(&*panic)));
         {
             let now = self.stream.now();
@@ -186,7 +186,7 @@ impl Order {
                 let stale = state.times.record(elapsed);
                 state.latency_stale |= stale && state.fixed_latency.is_none();
                 if let Some(frame_time) = self.frame_time.filter(|time| !time.is_zero()) {
-                    let load = elapsed.as_secs_f64() / frame_time.as_secs_f64();
+                    let load = taken.as_secs_f64() / frame_time.as_secs_f64();
                     state.engines.worked(pass.worker.id(), pass.knobs.steps, load);
                 }
             }

@@ -3,7 +3,7 @@
 //! asks whether it is cancelled), `null:panic:N`, `null:oom:TILE`, `null:nan`, `null:overflow`
 //! (says of every second picture that it took f32), `null:broken`,
 //! `null:slow-load:MS`, `null:height` (adds its picture's height in steps of 8 bits), `null:parts` (can do
-//! parts), `null:fill` (white in the hole; adds elsewhere, which nobody may see).
+//! parts), `null:two` (has a twin, and neither ends before the other has begun), `null:fill` (white in the hole; adds elsewhere, which nobody may see).
 
 use std::time::{Duration, Instant};
 
@@ -73,6 +73,10 @@ impl Engine for Null {
                 let step = 2.0 * picture.height as f32 / 255.0;
                 out.rgb.iter_mut().for_each(|v| *v += step);
             }
+            "two" => {
+                static BOTH: std::sync::Barrier = std::sync::Barrier::new(2);
+                BOTH.wait();
+            }
             "nan" => out.rgb[0] = f32::NAN,
             _ => {}
         }
@@ -92,6 +96,11 @@ impl Engine for Null {
         }
         let reused = changed.blocks.len() - changed.grown(0).count();
         Ok(Some((self.restore(picture, knobs, cancel)?, reused)))
+    }
+
+    fn twin(&self) -> Result<Option<Box<dyn Engine>>, EngineError> {
+        let twin = || Self { about: self.about.clone(), kind: self.kind.clone(), number: 0, calls: 0 };
+        Ok((self.kind == "two").then(|| Box::new(twin()) as Box<dyn Engine>))
     }
 
     fn recomputed(&self) -> u64 {

@@ -102,3 +102,16 @@ fn tiles_that_did_not_change_are_reused_bit_by_bit() {
     assert!(some > 40, "{some} of 128 tiles");
     assert!(fresh == reused, "reused tiles differ from restored ones");
 }
+
+/// Frames of an engine with a twin are under way two at a time, and leave in the order in which they came.
+#[test]
+fn an_engine_and_its_twin_keep_the_order() {
+    let pipeline = Pipeline::new(
+        "videotestsrc num-buffers=24 ! video/x-raw,width=64,height=48,framerate=25/1 ! i2sbrestore name=r \
+         model=null:two max-in-flight=4 ! fakesink",
+    );
+    let (input, output) = (pipeline.times("r", "sink"), pipeline.times("r", "src"));
+    pipeline.run();
+    assert_eq!(output.lock().unwrap().len(), 24);
+    assert_eq!(*input.lock().unwrap(), *output.lock().unwrap());
+}

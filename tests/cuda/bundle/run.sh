@@ -56,6 +56,11 @@ for model in $models; do
             --size 1920x1080 --runs 15 --compare-cpu --json "$out/bench-$name-$precision.json"
     done
 done
+for model in $models; do # what graphs bring, and whether they bring the same
+    name=$(basename "$model" .toml)
+    step "bench-$name-bf16-launches" env I2SB_CUDA_GRAPHS=0 "$i2sb" bench --model "${model%/}" --device "$device" \
+        --precision bf16 --size 1920x1080 --runs 15 --compare-cpu --json "$out/bench-$name-bf16-launches.json"
+done
 for precision in f32 bf16; do
     step "bench-adm-256-$precision" "$i2sb" bench --model adm-256 --device "$device" --precision $precision \
         --size 256x256 --runs 15 --json "$out/bench-adm-256-$precision.json"

@@ -3,7 +3,8 @@
 //!
 //! A block is four launches. All activations lie in one piece of memory that grows to the largest
 //! picture and is kept; scales and shifts are kept per noise level. So an evaluation allocates its
-//! result and nothing else, and uploads nothing once its noise level was seen.
+//! result and nothing else, and uploads nothing once its noise level was seen. From the third on, evaluations of a
+//! size are one call: the launches of the second were recorded as a graph.
 
 use std::{
     collections::HashMap,
@@ -25,19 +26,28 @@ use super::{
 };
 use crate::{
     Result,
-    ops::cuda::{Address, Affine, Geometry, Gpu, Number, Pass, Rows},
+    ops::cuda::{Address, Affine, Geometry, Gpu, Graph, Number, Pass, Rows},
 };
 
+/// Environment variable: 0 launches every kernel of every evaluation anew.
+const GRAPHS: &str = "I2SB_CUDA_GRAPHS";
 /// Channels come in multiples of this.
 const PACK: usize = 8;
 /// Sets of noise levels whose scales and shifts are kept; more than any sampler has steps.
 const LEVELS_KEPT: usize = 256;
+/// Sizes and sets of noise levels whose launches are kept.
+const SEEN_KEPT: usize = 512;
 
 /// A network's weights on a device.
 pub(super) struct Runner {
     layout: Arc<Layout>,
     params: Arc<Vec<f32>>,
-    gpu: Arc<Gpu>,
+    /// On a stream of its own, so that what is recorded is nobody else's.
+    gpu: Gpu,
+    /// The device's, which pictures come and go by: it stays while a network does.
+    _shared: Arc<Gpu>,
+    /// Whether launches are recorded; not with [`GRAPHS`] set to 0.
+    graphs: bool,
     number: Number,
     /// All convolutions' weights, `(cout, k, k, cin)`, one after the other.
     weights: CudaSlice<u8>,
@@ -61,6 +71,16 @@ struct Kept {
     memory: Option<CudaSlice<u8>>,
     /// By the bits of the batch's noise levels.
     modulation: HashMap<Vec<u32>, CudaSlice<f32>>,
+    /// By height, width and the bits of the noise levels; empty when anything that launches point to moves.
+    seen: HashMap<(usize, usize, Vec<u32>), Seen>,
+}
+
+/// What an evaluation leaves for the next of its kind.
+enum Seen {
+    /// All was launched once: kernels are loaded, algorithms chosen.
+    Launched,
+    /// Its launches, recorded.
+    Recorded(Graph),
 }
 
 impl Runner {
@@ -69,7 +89,7 @@ impl Runner {
     /// # Errors
     /// [`crate::Error::Device`] and [`crate::Error::Tensor`] if the device fails.
     pub fn new(layout: Arc<Layout>, params: Vec<f32>, device: &Device, number: Number) -> Result<Self> {
-        let gpu = Gpu::of(device)?;
+        let (gpu, shared) = (Gpu::apart(device)?, Gpu::of(device)?);
         let (mut weights, mut biases, mut convs) = (Vec::new(), Vec::new(), Vec::new());
         for conv in &layout.convs {
             let from = &params[conv.weight..][..conv.weights()];
@@ -87,7 +107,8 @@ impl Runner {
         let weights = gpu.upload(&number.pack(&weights))?;
         let biases = gpu.upload(&biases)?;
         let (params, kept) = (Arc::new(params), Mutex::default());
-        Ok(Self { layout, params, gpu, number, weights, biases, convs, kept })
+        let graphs = std::env::var_os(GRAPHS).is_none_or(|value| value != "0");
+        Ok(Self { layout, params, gpu, _shared: shared, graphs, number, weights, biases, convs, kept })
     }
 
     /// `x`: `(B, C, H, W)`, f32, on this device → `(B, 3, H, W)`, f32.
@@ -142,11 +163,13 @@ struct Evaluation<'a> {
 struct Places {
     levels: Vec<Address>,
     scratch: [Address; 2],
+    /// The picture and the result, f32.
+    ends: [Address; 2],
     length: usize,
 }
 
 impl Places {
-    /// One stream for each level and two scratch maps as large as any, from `base` on.
+    /// One stream for each level, two scratch maps as large as any, picture and result, from `base` on.
     fn new(runner: &Runner, base: Address, batch: usize, h: usize, w: usize) -> Self {
         let config = &runner.layout.config;
         let sizes = config.widths.iter().enumerate().map(|(l, width)| {
@@ -158,14 +181,16 @@ impl Places {
         let pixels = batch * (h / config.unshuffle) * (w / config.unshuffle);
         let largest = sizes.iter().copied().max().unwrap_or(0).max(pixels * ends);
         let mut next = 0;
-        let mut place = |values: usize| {
+        let mut place = |bytes: usize| {
             let at = base + next as u64;
-            next += (values * runner.number.bytes()).next_multiple_of(256);
+            next += bytes.next_multiple_of(256);
             at
         };
-        let levels = sizes.iter().map(|size| place(*size)).collect();
-        let scratch = [place(largest), place(largest)];
-        Self { levels, scratch, length: next }
+        let number = runner.number.bytes();
+        let levels = sizes.iter().map(|size| place(size * number)).collect();
+        let scratch = [place(largest * number), place(largest * number)];
+        let ends = [config.in_channels, 3].map(|planes| place(batch * planes * h * w * size_of::<f32>()));
+        Self { levels, scratch, ends, length: next }
     }
 }
 
@@ -183,35 +208,85 @@ impl CustomOp1 for Evaluation<'_> {
         let Some((start, _)) = layout.contiguous_offsets() else {
             candle_core::bail!("contiguous values needed")
         };
-        let r = self.runner;
-        if r.gpu.device().id() != x.device().id() {
+        let (r, gpu) = (self.runner, &self.runner.gpu);
+        if gpu.device().id() != x.device().id() {
             candle_core::bail!("a picture on another device than the network");
         }
-        let stream = r.gpu.device().cuda_stream();
-        stream.context().bind_to_thread().w()?;
-        let x = x.as_cuda_slice::<f32>()?.device_ptr(&stream).0 + (start * size_of::<f32>()) as u64;
+        let tensors = gpu.device().cuda_stream();
+        tensors.context().bind_to_thread().w()?;
+        let x = x.as_cuda_slice::<f32>()?.device_ptr(&tensors).0 + (start * size_of::<f32>()) as u64;
+        // SAFETY: every value of it is copied there below.
+        let out = unsafe { gpu.device().alloc::<f32>(batch * 3 * h * w) }?;
         let kept = &mut *r.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let places = kept.prepare(r, self.levels, batch, (h, w))?;
+        let [from, to] = places.ends;
         let key: Vec<u32> = self.levels.iter().map(|level| level.to_bits()).collect();
-        if !kept.modulation.contains_key(&key) {
-            if kept.modulation.len() >= LEVELS_KEPT {
-                kept.modulation.clear();
+        let modulation = gpu.address(&kept.modulation[&key]);
+        let run = Run { runner: r, batch, size: (h, w), places, modulation };
+        gpu.after_tensors()?;
+        // SAFETY: `Places` has room for the picture; the tensors' stream frees it after `before_tensors`.
+        unsafe { gpu.copy(x, from, layout.shape().elem_count() * size_of::<f32>()) }?;
+        kept.evaluate(r, (h, w, key), || run.network(from, to))?;
+        // SAFETY: as above; `out` was made before `after_tensors`.
+        unsafe { gpu.copy(to, out.device_ptr(&tensors).0, batch * 3 * h * w * size_of::<f32>()) }?;
+        gpu.before_tensors()?;
+        Ok((CudaStorage::wrap_cuda_slice(out, gpu.device().clone()), Shape::from((batch, 3, h, w))))
+    }
+}
+
+impl Kept {
+    /// Makes room for a picture, and scales and shifts for its noise levels.
+    fn prepare(
+        &mut self,
+        r: &Runner,
+        levels: &[f32],
+        batch: usize,
+        (h, w): (usize, usize),
+    ) -> candle_core::Result<Places> {
+        let key: Vec<u32> = levels.iter().map(|level| level.to_bits()).collect();
+        if !self.modulation.contains_key(&key) {
+            if self.modulation.len() >= LEVELS_KEPT {
+                self.modulation.clear();
+                self.seen.clear();
             }
-            kept.modulation.insert(key.clone(), r.gpu.upload(&r.modulation(self.levels))?);
+            self.modulation.insert(key, r.gpu.upload(&r.modulation(levels))?);
         }
         let length = Places::new(r, 0, batch, h, w).length;
-        if kept.memory.as_ref().map_or(0, CudaSlice::len) < length {
+        if self.memory.as_ref().map_or(0, CudaSlice::len) < length {
+            self.seen.clear();
             // The old one first: there may not be room for both.
-            kept.memory = None;
-            kept.memory = Some(r.gpu.bytes(length)?);
+            self.memory = None;
+            self.memory = Some(r.gpu.bytes(length)?);
         }
-        let base = kept.memory.as_ref().map_or(0, |memory| r.gpu.address(memory));
-        let modulation = r.gpu.address(&kept.modulation[&key]);
-        // SAFETY: the network writes every value of it below, on the same stream.
-        let out = unsafe { r.gpu.device().alloc::<f32>(batch * 3 * h * w) }?;
-        let places = Places::new(r, base, batch, h, w);
-        let run = Run { runner: r, batch, size: (h, w), places, modulation };
-        run.network(x, r.gpu.address(&out))?;
-        Ok((CudaStorage::wrap_cuda_slice(out, r.gpu.device().clone()), Shape::from((batch, 3, h, w))))
+        let base = self.memory.as_ref().map_or(0, |memory| r.gpu.address(memory));
+        Ok(Places::new(r, base, batch, h, w))
+    }
+
+    /// Launches, the first time; records and runs the record, the second; runs the record afterwards.
+    fn evaluate(
+        &mut self,
+        Runner { gpu, graphs, .. }: &Runner,
+        key: (usize, usize, Vec<u32>),
+        launches: impl FnOnce() -> candle_core::Result<()>,
+    ) -> candle_core::Result<()> {
+        match self.seen.get_mut(&key) {
+            Some(Seen::Recorded(graph)) => gpu.replay(graph),
+            Some(seen) if *graphs => {
+                let mut graph = gpu.record(launches)?;
+                gpu.replay(&mut graph)?;
+                *seen = Seen::Recorded(graph);
+                Ok(())
+            }
+            _ => {
+                let workspace = gpu.workspace();
+                launches()?;
+                if gpu.workspace() != workspace || self.seen.len() >= SEEN_KEPT {
+                    self.seen.clear();
+                }
+                self.seen.insert(key, Seen::Launched);
+                Ok(())
+            }
+        }
     }
 }
 

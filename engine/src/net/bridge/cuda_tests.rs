@@ -3,7 +3,10 @@
 //! one of `cargo xtask cuda-check`, which also counts).
 
 use super::*;
-use crate::{device::DeviceName, noise::Stream};
+use crate::{
+    device::emulated::{counter, device, in_any_order},
+    noise::Stream,
+};
 
 /// Launches of a residual block: two convolutions, and one kernel after each.
 const LAUNCHES_PER_BLOCK: u64 = 4;
@@ -12,15 +15,8 @@ const LAUNCHES_OF_ENDS: u64 = 5;
 /// Down or up: a convolution and one kernel.
 const LAUNCHES_PER_RESIZE: u64 = 2;
 
-fn device() -> Option<Device> {
-    match DeviceName::Cuda(0).open() {
-        Ok(device) => Some(device),
-        Err(error) => {
-            println!("SKIPPED: {error}");
-            None
-        }
-    }
-}
+/// The picture to where a graph looks for it, and the result from there.
+const COPIES_OF_A_PICTURE: u64 = 2;
 
 fn config(unshuffle: usize, in_channels: usize) -> BridgeNetConfig {
     BridgeNetConfig {
@@ -125,13 +121,17 @@ fn gradients_agree_with_the_cpu() {
     assert!(Learner::new(layout, &device, Precision::F16).is_err());
 }
 
-/// The emulated device's counter, if it is one.
-fn counter(which: u32) -> Option<u64> {
-    let this = libloading::os::unix::Library::this();
-    // SAFETY: the emulated driver's only function of this name has this type.
-    let read = unsafe { this.get::<unsafe extern "C" fn(u32) -> u64>(b"emulator_counter\0") };
-    // SAFETY: it takes any number.
-    read.ok().map(|read| unsafe { read(which) })
+/// How much more the emulated device's counters say after `work`: launches, allocations, uploads, waits,
+/// questions to cuDNN, calls that hand work to a stream, graphs.
+fn counted(device: &Device, work: impl FnOnce()) -> [u64; 7] {
+    let read = || [0, 1, 2, 4, 5, 7, 8].map(|which| counter(which).unwrap());
+    let before = read();
+    work();
+    let mut after = read();
+    // Nothing runs there before it is waited for.
+    device.synchronize().unwrap();
+    after[0] = counter(0).unwrap();
+    std::array::from_fn(|i| after[i] - before[i])
 }
 
 #[test]
@@ -142,18 +142,53 @@ fn a_frame_costs_its_launches_and_nothing_else() {
     let layout = Layout::new(&config).unwrap();
     let net = BridgeNet::new(layout.clone(), params(&layout), &device, Precision::Bf16).unwrap();
     let x = Tensor::from_vec(draw(3 * 16 * 16, 3), (1, 3, 16, 16), &device).unwrap();
-    let go = || net.forward(&x, &[3.0], &Cancel::default()).unwrap();
-    drop(go());
-    let read = || [0, 1, 2, 4, 5, 6].map(|which| counter(which).unwrap());
-    let before = read();
-    drop(go());
-    let after = read();
-    let [launches, allocations, uploads, syncs, heuristics, _] =
-        std::array::from_fn(|i| after[i] - before[i]);
+    let go = || drop(net.forward(&x, &[3.0], &Cancel::default()).unwrap());
+    device.synchronize().unwrap();
     let blocks = layout.blocks.len() as u64;
     let resizes = 2 * (config.widths.len() as u64 - 1);
-    let expected = LAUNCHES_PER_BLOCK * blocks + LAUNCHES_PER_RESIZE * resizes + LAUNCHES_OF_ENDS;
-    assert_eq!(launches, expected, "launches of {blocks} blocks and {resizes} resizes");
-    assert_eq!((allocations, uploads, syncs, heuristics), (1, 0, 0, 0), "the result is the one allocation");
-    assert_eq!(before[5], after[5], "bytes in use");
+    let launches =
+        LAUNCHES_PER_BLOCK * blocks + LAUNCHES_PER_RESIZE * resizes + LAUNCHES_OF_ENDS + COPIES_OF_A_PICTURE;
+    let first = counted(&device, go);
+    assert_eq!((first[0], first[6]), (launches, 0), "launches of {blocks} blocks and {resizes} resizes");
+    let live = counter(6);
+    for frame in 0..3 {
+        let [ran, allocations, uploads, waits, questions, calls, graphs] = counted(&device, go);
+        assert_eq!(ran, launches, "frame {frame}");
+        assert_eq!(
+            (allocations, uploads, waits, questions),
+            (1, 0, 0, 0),
+            "the result is the one allocation"
+        );
+        assert_eq!((calls, graphs), (COPIES_OF_A_PICTURE + 1, 1), "the launches are one call");
+    }
+    assert_eq!(live, counter(6), "bytes in use");
+}
+
+/// Sizes in turn, each of them launched, recorded and replayed; memory and workspace that grow in between; many
+/// pictures under way, and waited for backwards.
+#[test]
+fn graphs_of_many_sizes_agree_with_launches() {
+    let Some(device) = device() else { return };
+    let layout = Layout::new(&config(2, 3)).unwrap();
+    let net = || BridgeNet::new(layout.clone(), params(&layout), &device, Precision::F32).unwrap();
+    // The last asks for as much memory as the one before, and for a larger workspace.
+    let (a, b, c, d) = ((1, 8, 16), (1, 16, 8), (2, 16, 8), (1, 16, 16));
+    let order = [a, b, a, c, a, c, c, b, d, c, d, a, d, b, c];
+    let x = |i: usize, (n, h, w): (usize, usize, usize)| {
+        Tensor::from_vec(draw(3 * n * h * w, i as u64), (n, 3, h, w), &device).unwrap()
+    };
+    let forward = |net: &BridgeNet, i: usize, size: (usize, usize, usize)| {
+        let levels = &[[9.0, 0.5], [0.5, 3.0]][i / 12][..size.0];
+        net.forward(&x(i, size), levels, &Cancel::default()).unwrap()
+    };
+    let values = |y: Tensor| y.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+    let alone = |(i, size): (usize, &(usize, usize, usize))| values(forward(&net(), i, *size));
+    let want: Vec<_> = order.iter().enumerate().map(alone).collect();
+    in_any_order(|| {
+        let used = net();
+        let under_way: Vec<_> = order.iter().enumerate().map(|(i, s)| forward(&used, i, *s)).collect();
+        for (i, y) in under_way.into_iter().enumerate().rev() {
+            assert!(values(y) == want[i], "{i}: {:?}", order[i]);
+        }
+    });
 }

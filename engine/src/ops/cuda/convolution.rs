@@ -180,6 +180,11 @@ pub(crate) enum Pass {
 }
 
 impl Gpu {
+    /// Where the convolutions' workspace is; it moves when a larger one is needed.
+    pub fn workspace(&self) -> Option<Address> {
+        lock(&self.convolutions).workspace.as_ref().map(|space| self.address(space))
+    }
+
     /// Runs one pass: `a` and `b` are read, in the order in which [`Pass`] names them; `to` is written.
     ///
     /// # Errors

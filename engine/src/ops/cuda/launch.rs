@@ -75,7 +75,7 @@ pub(crate) struct Affine {
 macro_rules! launch {
     ($gpu:expr, $name:expr, $config:expr, $($arg:expr),+ $(,)?) => {{
         let function = $gpu.device().get_or_load_custom_func($name, MODULE, ptx::KERNELS)?;
-        let mut builder = function.builder();
+        let mut builder = $gpu.stream.launch_builder(&function);
         candle_core::builder_arg!(builder, $($arg),+);
         // SAFETY: the arguments are those of the kernel's declaration; the addresses hold as many
         // values as the sizes say, as the callers of this module promise.

@@ -5,18 +5,10 @@
 use candle_core::{D, DType, Device, Tensor, Var};
 
 use super::*;
-use crate::{device::DeviceName, noise::Stream};
-
-/// The device, or a loud word that there is none.
-fn device() -> Option<Device> {
-    match DeviceName::Cuda(0).open() {
-        Ok(device) => Some(device),
-        Err(error) => {
-            println!("SKIPPED: {error}");
-            None
-        }
-    }
-}
+use crate::{
+    device::emulated::{device, in_any_order},
+    noise::Stream,
+};
 
 fn values(shape: &[usize], seed: u64) -> Tensor {
     let mut s = Stream::new(seed, 0);
@@ -195,4 +187,41 @@ fn what_does_not_fit_is_refused() {
     let twelve = there(&[1, 4, 4, 12]);
     assert!(twelve.apply_op2(&there(&[12]), Bias { gpu }).is_err());
     assert!(Gpu::of(&Device::Cpu).is_err());
+}
+
+/// Pictures of less than a band, of exactly two, and of several and a bit; two under way at once; lanes used again
+/// for larger and smaller ones.
+#[test]
+fn pictures_come_back_as_they_went() {
+    let Some(device) = device() else { return };
+    let gpu = Gpu::of(&device).unwrap();
+    let picture = |count: usize, seed: u64| -> Vec<f32> {
+        let mut rng = crate::noise::Stream::new(seed, 0);
+        (0..count).map(|_| rng.next_f32()).collect()
+    };
+    in_any_order(|| {
+        for counts in [[1, 7], [2 << 20, 3], [(3 << 20) + 5, (1 << 20) + 1], [5, 4]] {
+            let pictures = [picture(counts[0], 1), picture(counts[1], 2)];
+            let there = [0, 1].map(|i| gpu.upload_picture(&pictures[i], counts[i]).unwrap());
+            let doubled = there.each_ref().map(|t| (t * 2.0).unwrap());
+            for i in [1, 0] {
+                let want: Vec<f32> = pictures[i].iter().map(|v| v * 2.0).collect();
+                assert!(gpu.download_picture(&doubled[i]).unwrap() == want, "{counts:?}, {i}");
+                assert!(gpu.download_picture(&there[i]).unwrap() == pictures[i], "{counts:?}, {i}");
+            }
+            let part = doubled[1].narrow(0, 1, counts[1] - 1).unwrap();
+            assert!(gpu.download_picture(&part).unwrap() == doubled[1].to_vec1::<f32>().unwrap()[1..]);
+        }
+    });
+}
+
+/// A device whose last user goes while its copies are still to come.
+#[test]
+fn memory_that_pictures_pass_through_outlives_its_copies() {
+    let Some(device) = device() else { return };
+    let picture: Vec<f32> = (0..(2 << 20) + 9).map(|i| i as f32).collect();
+    in_any_order(|| {
+        let there = Gpu::of(&device).unwrap().upload_picture(&picture, picture.len()).unwrap();
+        assert!(Gpu::of(&device).unwrap().download_picture(&there).unwrap() == picture);
+    });
 }

@@ -22,6 +22,7 @@ pub struct Library {
     path: PathBuf,
     status: abi::StatusFn,
     open: abi::OpenFn,
+    twin: abi::TwinFn,
     describe: abi::DescribeFn,
     restore: abi::RestoreFn,
     free: abi::FreeFn,
@@ -85,9 +86,10 @@ impl Library {
                 path: path.to_owned(),
                 status: *library.get(symbol(1)).map_err(missing)?,
                 open: *library.get(symbol(2)).map_err(missing)?,
-                describe: *library.get(symbol(3)).map_err(missing)?,
-                restore: *library.get(symbol(4)).map_err(missing)?,
-                free: *library.get(symbol(5)).map_err(missing)?,
+                twin: *library.get(symbol(3)).map_err(missing)?,
+                describe: *library.get(symbol(4)).map_err(missing)?,
+                restore: *library.get(symbol(5)).map_err(missing)?,
+                free: *library.get(symbol(6)).map_err(missing)?,
                 _library: library,
             })
         }
@@ -123,9 +125,18 @@ impl Library {
         let mut engine = std::ptr::null_mut();
         // SAFETY: all that is pointed to lives until the call returns.
         answer(|room| unsafe { (self.open)(&raw const open, &raw mut engine, room) })?;
-        let nothing =
-            || CudaError::Refused { code: Code::Failed, reason: "the library gave no engine".into() };
-        NonNull::new(engine).map(Handle).ok_or_else(nothing)
+        handle(engine)
+    }
+
+    /// A second engine on the network of `engine`.
+    ///
+    /// # Errors
+    /// [`CudaError::Refused`].
+    pub fn twin(&self, engine: &Handle) -> Result<Handle, CudaError> {
+        let mut twin = std::ptr::null_mut();
+        // SAFETY: the engine is this library's, and not freed; the others live until the call returns.
+        answer(|room| unsafe { (self.twin)(engine.0.as_ptr(), &raw mut twin, room) })?;
+        handle(twin)
     }
 
     /// Model, hash, device and precision.
@@ -178,6 +189,11 @@ impl Library {
         // SAFETY: the engine is this library's and gone with this call.
         unsafe { (self.free)(engine.0.as_ptr()) };
     }
+}
+
+fn handle(engine: *mut abi::Engine) -> Result<Handle, CudaError> {
+    let nothing = || CudaError::Refused { code: Code::Failed, reason: "the library gave no engine".into() };
+    NonNull::new(engine).map(Handle).ok_or_else(nothing)
 }
 
 /// What the library asks between parts of its work.

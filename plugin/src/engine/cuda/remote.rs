@@ -112,6 +112,13 @@ impl Engine for Remote {
         Ok(Picture::new(width, height, out))
     }
 
+    fn twin(&self) -> Result<Option<Box<dyn Engine>>, EngineError> {
+        let Some(engine) = &self.engine else { return Err(EngineError::Stopped) };
+        let twin = self.library.twin(engine).map_err(|error| told(error, 0))?;
+        let (library, about) = (self.library.clone(), self.about.clone());
+        Ok(Some(Box::new(Self { library, engine: Some(twin), about, recomputed: 0 })))
+    }
+
     fn recomputed(&self) -> u64 {
         self.recomputed
     }
