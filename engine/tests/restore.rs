@@ -234,7 +234,7 @@ fn strength_goes_from_the_input_to_the_result() {
 
 /// The noise of a stochastic sampler has colour; a grey picture's result, and any part of it, has none.
 #[test]
-fn a_picture_without_colour_stays_without() {
+fn a_picture_without_colour_stays_without_colour() {
     let (width, height) = (70, 50);
     let (one, _) = restorer(4, options(48, 3));
     let mut rgb = picture(width, height);

@@ -5,11 +5,11 @@ use super::Preset;
 use crate::Result;
 
 /// The text of its `config.toml`.
-const CONFIG: &str = include_str!("../../../weights/jpeg-small-v4/config.toml");
+const CONFIG: &str = include_str!("../../../weights/jpeg-small-v5/config.toml");
 /// Its weights.
-const WEIGHTS: &[u8] = include_bytes!("../../../weights/jpeg-small-v4/model.safetensors");
+const WEIGHTS: &[u8] = include_bytes!("../../../weights/jpeg-small-v5/model.safetensors");
 /// Those of its perceptual end.
-const DETAIL: &[u8] = include_bytes!("../../../weights/jpeg-small-v4/detail.safetensors");
+const DETAIL: &[u8] = include_bytes!("../../../weights/jpeg-small-v5/detail.safetensors");
 
 impl Preset {
     /// The preset that programs use when the user names none; it needs no file.
