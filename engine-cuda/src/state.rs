@@ -29,7 +29,7 @@ impl State {
         let device: DeviceName = device.parse()?;
         let precision: Precision = precision.parse()?;
         let preset = match preset {
-            "" => Preset::default_embedded()?,
+            "" => Preset::default_for_video()?,
             name => Preset::open(name)?,
         }
         .with_detail(detail)?;

@@ -70,7 +70,7 @@ pub struct Args {
     /// The video to write, its ending names the container; or a folder for pictures
     #[arg(value_name = "OUT", required_unless_present = "pipeline")]
     pub output: Option<PathBuf>,
-    /// Network: a short name or a path; without it, the embedded one
+    /// Network: a short name or a path; without it, video-small, which is built in
     #[arg(long)]
     pub model: Option<String>,
     /// Network evaluations per frame; 0: as the model advises

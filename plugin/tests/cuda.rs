@@ -35,7 +35,7 @@ fn on_cpu(preset: &Preset) -> Choice {
 
 #[test]
 fn a_picture_has_the_bits_of_the_plugins_own_engine() {
-    let preset = Preset::default_embedded().unwrap();
+    let preset = Preset::default_for_video().unwrap();
     let mut remote = Remote::open(library(), &on_cpu(&preset)).unwrap();
     let options = RestoreOptions { device: DeviceName::Cpu, ..RestoreOptions::default() };
     let mut own = Real::load(&preset, options).unwrap();
@@ -51,7 +51,7 @@ fn a_picture_has_the_bits_of_the_plugins_own_engine() {
 
 #[test]
 fn a_twin_has_the_same_bits_at_the_same_time() {
-    let preset = Preset::default_embedded().unwrap();
+    let preset = Preset::default_for_video().unwrap();
     let mut one = Remote::open(library(), &on_cpu(&preset)).unwrap();
     let mut two = one.twin().unwrap().unwrap();
     assert_eq!(one.about(), two.about());
@@ -72,7 +72,7 @@ fn a_twin_has_the_same_bits_at_the_same_time() {
 
 #[test]
 fn a_stop_reaches_through() {
-    let preset = Preset::default_embedded().unwrap();
+    let preset = Preset::default_for_video().unwrap();
     let mut remote = Remote::open(library(), &on_cpu(&preset)).unwrap();
     let cancel = Cancel::default();
     cancel.cancel();
@@ -109,7 +109,7 @@ fn refusals_carry_the_librarys_words() {
         }
     }
     assert!(library.status("cpu").unwrap().contains("cpu"));
-    let preset = Preset::default_embedded().unwrap();
+    let preset = Preset::default_for_video().unwrap();
     let other = Choice { hash: "0".repeat(64), ..on_cpu(&preset) };
     let Err(error) = Remote::open(library, &other) else { panic!("other weights were taken") };
     assert!(error.to_string().contains("other weights"), "{error}");

@@ -1,23 +1,46 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The preset inside the program, used when the user names none.
+//! The presets inside the program, used when the user names none: one for pictures, one for video.
 
 use super::Preset;
 use crate::Result;
 
-/// The text of its `config.toml`.
-const CONFIG: &str = include_str!("../../../weights/jpeg-small-v5/config.toml");
-/// Its weights.
-const WEIGHTS: &[u8] = include_bytes!("../../../weights/jpeg-small-v5/model.safetensors");
-/// Those of its perceptual end.
-const DETAIL: &[u8] = include_bytes!("../../../weights/jpeg-small-v5/detail.safetensors");
+/// The files of a preset.
+struct Files {
+    config: &'static str,
+    weights: &'static [u8],
+    /// Those of its perceptual end.
+    detail: &'static [u8],
+}
+
+macro_rules! files {
+    ($folder:literal) => {
+        Files {
+            config: include_str!(concat!("../../../weights/", $folder, "/config.toml")),
+            weights: include_bytes!(concat!("../../../weights/", $folder, "/model.safetensors")),
+            detail: include_bytes!(concat!("../../../weights/", $folder, "/detail.safetensors")),
+        }
+    };
+}
+
+/// Each goes into those programs alone that use it.
+const PICTURES: Files = files!("jpeg-small-v5");
+const VIDEO: Files = files!("video-small-v3");
 
 impl Preset {
-    /// The preset that programs use when the user names none; it needs no file.
+    /// The preset that is used for pictures when the user names none; it needs no file.
     ///
     /// # Errors
-    /// As [`Preset::from_bytes`]; a test sees to it that the preset in this build opens.
-    pub fn default_embedded() -> Result<Self> {
-        Self::from_bytes(CONFIG, WEIGHTS, Some(DETAIL))
+    /// As [`Preset::from_bytes`]; a test sees to it that the presets in this build open.
+    pub fn default_for_pictures() -> Result<Self> {
+        Self::from_bytes(PICTURES.config, PICTURES.weights, Some(PICTURES.detail))
+    }
+
+    /// The same for video.
+    ///
+    /// # Errors
+    /// As [`Preset::default_for_pictures`].
+    pub fn default_for_video() -> Result<Self> {
+        Self::from_bytes(VIDEO.config, VIDEO.weights, Some(VIDEO.detail))
     }
 }
 
@@ -27,12 +50,17 @@ mod tests {
     use crate::ops::Precision;
 
     #[test]
-    fn opens_and_builds_within_eight_megabytes() {
-        let bytes = WEIGHTS.len() + DETAIL.len();
-        assert!(bytes < 8 << 20, "{bytes} bytes");
-        for detail in [0.0, 0.5, 1.0] {
-            let preset = Preset::default_embedded().unwrap().with_detail(detail).unwrap();
-            preset.build(&candle_core::Device::Cpu, Precision::F32).unwrap();
+    fn open_and_build_within_eight_megabytes() {
+        for (files, preset) in [
+            (PICTURES, Preset::default_for_pictures().unwrap()),
+            (VIDEO, Preset::default_for_video().unwrap()),
+        ] {
+            let bytes = files.weights.len() + files.detail.len();
+            assert!(bytes < 8 << 20, "{bytes} bytes");
+            for detail in [0.0, 0.5, 1.0] {
+                let preset = preset.clone().with_detail(detail).unwrap();
+                preset.build(&candle_core::Device::Cpu, Precision::F32).unwrap();
+            }
         }
     }
 }

@@ -182,7 +182,7 @@ pub fn properties() -> Vec<glib::ParamSpec> {
             .nick("Model")
             .blurb(
                 "Network to restore with: a short name such as jpeg-small, searched in the documented directories, \
-                 a path or a file: URI of a preset's folder; nothing or empty means the embedded network. Changed \
+                 a path or a file: URI of a preset's folder; nothing or empty means the embedded video-small. Changed \
                  while playing, the new one is loaded beside the old one, which works until then",
             )
             .mutable_playing()

@@ -62,7 +62,7 @@ impl Source {
             name => name.parse()?,
         };
         let preset = match model.as_str() {
-            "" => Preset::default_embedded()?,
+            "" => Preset::default_for_video()?,
             name => Preset::open(path(name))?,
         };
         let spare = model != settings.model;

@@ -45,7 +45,7 @@ impl ModelArgs {
     pub fn open(&self) -> i2sb::Result<Preset> {
         let preset = match &self.model {
             Some(model) => Preset::open(model)?,
-            None => Preset::default_embedded()?,
+            None => Preset::default_for_pictures()?,
         };
         preset.with_detail(self.detail)
     }
