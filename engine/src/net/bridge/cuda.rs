@@ -218,10 +218,10 @@ impl CustomOp1 for Evaluation<'_> {
         // SAFETY: every value of it is copied there below.
         let out = unsafe { gpu.device().alloc::<f32>(batch * 3 * h * w) }?;
         let kept = &mut *r.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        let places = kept.prepare(r, self.levels, batch, (h, w))?;
-        let [from, to] = places.ends;
         let key: Vec<u32> = self.levels.iter().map(|level| level.to_bits()).collect();
-        let modulation = gpu.address(&kept.modulation[&key]);
+        let modulation = kept.modulation(r, self.levels, &key)?;
+        let places = kept.places(r, batch, (h, w))?;
+        let [from, to] = places.ends;
         let run = Run { runner: r, batch, size: (h, w), places, modulation };
         gpu.after_tensors()?;
         // SAFETY: `Places` has room for the picture; the tensors' stream frees it after `before_tensors`.
@@ -235,22 +235,20 @@ impl CustomOp1 for Evaluation<'_> {
 }
 
 impl Kept {
-    /// Makes room for a picture, and scales and shifts for its noise levels.
-    fn prepare(
-        &mut self,
-        r: &Runner,
-        levels: &[f32],
-        batch: usize,
-        (h, w): (usize, usize),
-    ) -> candle_core::Result<Places> {
-        let key: Vec<u32> = levels.iter().map(|level| level.to_bits()).collect();
-        if !self.modulation.contains_key(&key) {
+    /// Scales and shifts for these noise levels, whose bits are `key`.
+    fn modulation(&mut self, r: &Runner, levels: &[f32], key: &[u32]) -> candle_core::Result<Address> {
+        if !self.modulation.contains_key(key) {
             if self.modulation.len() >= LEVELS_KEPT {
                 self.modulation.clear();
                 self.seen.clear();
             }
-            self.modulation.insert(key, r.gpu.upload(&r.modulation(levels))?);
+            self.modulation.insert(key.to_vec(), r.gpu.upload(&r.modulation(levels))?);
         }
+        Ok(r.gpu.address(&self.modulation[key]))
+    }
+
+    /// Room for a picture.
+    fn places(&mut self, r: &Runner, batch: usize, (h, w): (usize, usize)) -> candle_core::Result<Places> {
         let length = Places::new(r, 0, batch, h, w).length;
         if self.memory.as_ref().map_or(0, CudaSlice::len) < length {
             self.seen.clear();
