@@ -8,6 +8,7 @@ pub mod crop;
 pub mod dataset;
 pub mod ema;
 pub mod example;
+pub mod grow;
 pub mod held_out;
 pub mod held_out_list;
 pub mod logarithm;
@@ -115,11 +116,11 @@ impl Trainer {
             None => layout.init(recipe.train.seed),
             Some(model) => {
                 let preset = Preset::open(model)?;
-                if preset.config.network != recipe.preset.network {
-                    let limit = "a preset with the recipe's own [network]";
-                    return Err(Error::setting("train.init", model, limit));
-                }
-                layout.gather(preset.weights())?
+                let NetworkConfig::Bridge(config) = &preset.config.network else {
+                    return Err(Error::setting("train.init", model, "a preset of the bridge family"));
+                };
+                let from = Layout::new(config)?;
+                grow::grow(&from, &from.gather(preset.weights())?, &layout, recipe.train.seed)?
             }
         };
         let share = recipe.train.perceptual;

@@ -55,7 +55,8 @@ pub struct TrainConfig {
     pub sharpen: f32,
     /// Weight of LPIPS, relative to that of the degraded crop, beside the squared error: 0, the most faithful, to 10.
     pub perceptual: f32,
-    /// Preset whose weights the run starts from; nothing: weights as [`crate::net::bridge::Layout::init`] draws them.
+    /// Preset whose weights the run starts from, [grown](super::grow) if its network is smaller; nothing: weights as
+    /// [`crate::net::bridge::Layout::init`] draws them.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub init: Option<String>,
     /// Degradations of the evaluation.

@@ -179,6 +179,11 @@ impl Layout {
         }
     }
 
+    /// What the network was laid out from.
+    pub fn config(&self) -> &BridgeNetConfig {
+        &self.config
+    }
+
     /// Every tensor, in order.
     pub fn entries(&self) -> &[Entry] {
         &self.entries
