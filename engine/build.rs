@@ -7,6 +7,7 @@ fn main() {
     {
         let kernels = "src/ops/cuda/kernels.cu";
         println!("cargo::rerun-if-changed={kernels}");
+        println!("cargo::rerun-if-changed=src/ops/cuda/frames.cuh");
         let out = std::path::PathBuf::from(std::env::var_os("OUT_DIR").expect("cargo sets OUT_DIR"));
         cudaforge::KernelBuilder::new()
             .source_files([kernels])

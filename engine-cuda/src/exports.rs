@@ -7,8 +7,11 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind},
 };
 
-use i2sb::Cancel;
-use i2sb_cuda_abi::{Cancelled, Code, Engine, Frame, Open, Room, Text, VERSION};
+use i2sb::{
+    Cancel,
+    pixel::{Color, PixelFormat, Raw, View},
+};
+use i2sb_cuda_abi::{Cancelled, Code, Engine, Frame, Knobs, Open, RawFrame, Room, Text, VERSION};
 
 use crate::state::{State, Wish, code, status};
 
@@ -59,6 +62,14 @@ unsafe fn text<'a>(text: Text) -> Result<&'a str, Failure> {
     // SAFETY: the caller lends `length` bytes for this call.
     let bytes = unsafe { std::slice::from_raw_parts(text.bytes, text.length) };
     std::str::from_utf8(bytes).map_err(|error| (Code::Misused, format!("a text that is not UTF-8: {error}")))
+}
+
+/// # Safety
+/// As [`Knobs`] says, for as long as the call lasts.
+unsafe fn wish<'a>(knobs: Knobs) -> Result<Wish<'a>, Failure> {
+    // SAFETY: the caller's promise.
+    let sampler = unsafe { text(knobs.sampler)? };
+    Ok(Wish { steps: knobs.steps, tile: knobs.tile, seed: knobs.seed, sampler })
 }
 
 fn null(what: &str) -> Failure {
@@ -161,14 +172,57 @@ pub unsafe extern "C" fn i2sb_cuda_restore(engine: *mut Engine, frame: *const Fr
         // SAFETY: not null, and the caller has `3·width·height` samples there.
         let rgb = unsafe { std::slice::from_raw_parts(frame.input, samples) };
         // SAFETY: the caller's promise.
-        let sampler = unsafe { text(frame.knobs.sampler)? };
-        let Frame { knobs, cancelled, context, .. } = *frame;
-        let wish = Wish { steps: knobs.steps, tile: knobs.tile, seed: knobs.seed, sampler };
-        let ask = Ask { cancelled, context };
+        let wish = unsafe { wish(frame.knobs)? };
+        let ask = Ask { cancelled: frame.cancelled, context: frame.context };
         let cancel = Cancel::when(move || ask.cancelled());
         let restored = state.restore(rgb, (frame.width, frame.height), &wish, &cancel).map_err(failed)?;
         // SAFETY: not null, the caller has as many samples there; `restored` is memory of its own.
         unsafe { std::ptr::copy_nonoverlapping(restored.as_ptr(), frame.output, samples) };
+        Ok(state.recomputed().to_string())
+    };
+    // SAFETY: the caller's promise.
+    unsafe { answer(room, work) }
+}
+
+/// See [`i2sb_cuda_abi::RestoreRawFn`].
+///
+/// # Safety
+/// As [`i2sb_cuda_restore`].
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn i2sb_cuda_restore_raw(
+    engine: *mut Engine,
+    frame: *const RawFrame,
+    room: Room,
+) -> i32 {
+    let work = || {
+        // SAFETY: null, or made by `i2sb_cuda_open` from this type and used by one thread.
+        let state = unsafe { engine.cast::<State>().as_mut() }.ok_or_else(|| null("the engine"))?;
+        // SAFETY: null or the caller's.
+        let frame = unsafe { frame.as_ref() }.ok_or_else(|| null("the frame"))?;
+        if frame.bytes.is_null() || frame.broken.is_null() {
+            return Err(null("the frame's bytes, or where the answer goes"));
+        }
+        // SAFETY: the caller's promise.
+        let (name, wish) = unsafe { (text(frame.format)?, wish(frame.knobs)?) };
+        let format =
+            PixelFormat::named(name).ok_or((Code::Misused, format!("no format is called {name:?}")))?;
+        let view = View::packed(format, (frame.width, frame.height), frame.chroma_rows);
+        let view = view.map_err(|error| (Code::Misused, error.to_string()))?;
+        if frame.length != view.bytes() {
+            return Err((Code::Misused, format!("{} bytes instead of {}", frame.length, view.bytes())));
+        }
+        let c = frame.color;
+        let [(kr, kb), site] = [c.luma, c.site].map(|[a, b]| (a, b));
+        let color = Color { kr, kb, offset: c.offset, scale: c.scale, site };
+        // SAFETY: not null, and the caller has `length` bytes there.
+        let bytes = unsafe { std::slice::from_raw_parts_mut(frame.bytes, frame.length) };
+        let mut raw = Raw { view, color, bytes: bytes.to_vec() };
+        let ask = Ask { cancelled: frame.cancelled, context: frame.context };
+        let cancel = Cancel::when(move || ask.cancelled());
+        let broken = state.restore_raw(&mut raw, frame.strength, &wish, &cancel).map_err(failed)?;
+        bytes.copy_from_slice(&raw.bytes);
+        // SAFETY: not null, so it is the caller's number.
+        unsafe { *frame.broken = u32::from(broken) };
         Ok(state.recomputed().to_string())
     };
     // SAFETY: the caller's promise.
@@ -244,6 +298,7 @@ mod tests {
             misused(&|room| i2sb_cuda_describe(std::ptr::null(), room));
             misused(&|room| i2sb_cuda_twin(std::ptr::null(), place, room));
             misused(&|room| i2sb_cuda_restore(std::ptr::null_mut(), std::ptr::null(), room));
+            misused(&|room| i2sb_cuda_restore_raw(std::ptr::null_mut(), std::ptr::null(), room));
             i2sb_cuda_free(std::ptr::null_mut());
         }
         assert!(engine.is_null());
@@ -269,6 +324,40 @@ mod tests {
             let (code, text) = told(99, |room| unsafe { i2sb_cuda_restore(engine, &raw const frame, room) });
             assert_eq!(code, Code::Misused, "{text}");
         }
+        let (mut broken, mut bytes) = (0, [0u8; 6]);
+        let color =
+            i2sb_cuda_abi::Color { luma: [0.3, 0.1], offset: [0.0; 3], scale: [255.0; 3], site: [0.0; 2] };
+        let sound = RawFrame {
+            format: Text::of("I420"),
+            width: 2,
+            height: 2,
+            chroma_rows: 1,
+            color,
+            bytes: bytes.as_mut_ptr(),
+            length: 6,
+            strength: 1.0,
+            broken: &raw mut broken,
+            knobs,
+            cancelled: never,
+            context: std::ptr::null(),
+        };
+        for (wrong, word) in [
+            (RawFrame { format: Text::of("I421"), ..sound }, "I421"),
+            (RawFrame { format: Text::of("v210"), ..sound }, "v210"),
+            (RawFrame { width: usize::MAX, ..sound }, "cannot be addressed"),
+            (RawFrame { chroma_rows: 3, ..sound }, "cannot be addressed"),
+            (RawFrame { length: 7, ..sound }, "7 bytes instead of 6"),
+            (RawFrame { bytes: std::ptr::null_mut(), ..sound }, "null"),
+            (RawFrame { broken: std::ptr::null_mut(), ..sound }, "null"),
+        ] {
+            // SAFETY: the engine is alive; what is wrong must be refused unread.
+            let (code, text) =
+                told(99, |room| unsafe { i2sb_cuda_restore_raw(engine, &raw const wrong, room) });
+            assert!(code == Code::Misused && text.contains(word), "{text}");
+        }
+        // SAFETY: the engine is alive, and the frame as its type says.
+        let (code, text) = told(99, |room| unsafe { i2sb_cuda_restore_raw(engine, &raw const sound, room) });
+        assert_eq!(code, Code::Done, "{text}");
         // SAFETY: the engine is alive.
         let (_, text) = told(4, |room| unsafe { i2sb_cuda_describe(engine, room) });
         assert_eq!(text.len(), 4);

@@ -5,6 +5,7 @@ use i2sb::{
     Cancel, Error,
     device::DeviceName,
     ops::Precision,
+    pixel::Raw,
     preset::Preset,
     restore::{Request, RestoreOptions, Restorer},
 };
@@ -51,6 +52,23 @@ impl State {
         wish: &Wish,
         cancel: &Cancel,
     ) -> i2sb::Result<Vec<f32>> {
+        self.turn(wish)?;
+        self.restorer.restore(rgb, width, height, &Request::default(), cancel)
+    }
+
+    /// A frame in its own format, in place; whether the network gave what no picture has.
+    pub fn restore_raw(
+        &mut self,
+        raw: &mut Raw,
+        strength: f32,
+        wish: &Wish,
+        cancel: &Cancel,
+    ) -> i2sb::Result<bool> {
+        self.turn(wish)?;
+        self.restorer.restore_raw(raw, strength, &Request::default(), cancel)
+    }
+
+    fn turn(&mut self, wish: &Wish) -> i2sb::Result<()> {
         let options = RestoreOptions {
             nfe: Some(wish.steps as usize).filter(|&steps| steps > 0),
             sampler: Some(wish.sampler.to_owned()).filter(|name| !name.is_empty()),
@@ -62,7 +80,7 @@ impl State {
         if options != *self.restorer.options() {
             self.restorer = self.restorer.with_options(options)?;
         }
-        self.restorer.restore(rgb, width, height, &Request::default(), cancel)
+        Ok(())
     }
 
     /// Pictures so far that were computed again in f32.

@@ -21,6 +21,7 @@ pub mod net;
 pub mod noise;
 pub mod ops;
 pub mod picture;
+pub mod pixel;
 pub mod preset;
 pub mod restore;
 pub mod sampler;

@@ -7,8 +7,8 @@
 use std::time::{Duration, Instant};
 
 use gst::prelude::*;
-use gsti2sb::pixel::{Color, PixelFormat, View, add_difference, to_rgb};
 use i2sb::Cancel;
+use i2sb::pixel::{Color, PixelFormat, View, add_difference, to_rgb};
 use i2sb::preset::Preset;
 use i2sb::restore::{Request, RestoreOptions, Restorer};
 

@@ -4,7 +4,6 @@
 pub mod engine;
 pub mod flow;
 pub mod i2sbrestore;
-pub mod pixel;
 
 use gst::glib;
 use i2sb::memory::KeepsLarge;

@@ -7,9 +7,10 @@ use std::sync::Arc;
 
 use gsti2sb::engine::cuda::{Choice, CudaError, Library, Remote};
 use gsti2sb::engine::real::Real;
-use gsti2sb::engine::{Engine, EngineError, Knobs, Picture};
+use gsti2sb::engine::{About, Engine, EngineError, Knobs, Picture};
 use i2sb::Cancel;
 use i2sb::device::DeviceName;
+use i2sb::pixel::{Color, PixelFormat, Raw, View};
 use i2sb::preset::Preset;
 use i2sb::restore::RestoreOptions;
 use i2sb_cuda_abi::{Code, Knobs as AbiKnobs, Text};
@@ -39,7 +40,7 @@ fn a_picture_has_the_bits_of_the_plugins_own_engine() {
     let mut remote = Remote::open(library(), &on_cpu(&preset)).unwrap();
     let options = RestoreOptions { device: DeviceName::Cpu, ..RestoreOptions::default() };
     let mut own = Real::load(&preset, options).unwrap();
-    assert_eq!(remote.about(), own.about());
+    assert_eq!(*remote.about(), About { raw: true, ..own.about().clone() });
     remote.warm_up(&Cancel::default()).unwrap();
     for (width, height, steps, seed) in [(33, 17, 0, 0), (1, 1, 0, 0), (40, 24, 2, 7)] {
         let (picture, knobs) = (picture(width, height), knobs(steps, seed));
@@ -68,6 +69,52 @@ fn a_twin_has_the_same_bits_at_the_same_time() {
     assert!(got == want);
     drop(one);
     assert!(restore(two.as_mut(), &a) == want[0], "a twin outlives the other");
+}
+
+fn frame(format: &str, width: usize, height: usize) -> Raw {
+    let format = PixelFormat::named(format).unwrap();
+    let view = View::packed(format, (width, height), height.div_ceil(1 << format.sub.1)).unwrap();
+    let bytes = (0..view.bytes()).map(|i| (i * 7919 % 211) as u8).collect();
+    Raw { view, color: Color::new(format, (0.2126, 0.0722), false, (true, false)), bytes }
+}
+
+#[test]
+fn a_frame_in_its_own_format_has_the_bits_of_the_plugins_own_engine() {
+    let preset = Preset::default_for_video().unwrap();
+    let mut remote = Remote::open(library(), &on_cpu(&preset)).unwrap();
+    let options = RestoreOptions { device: DeviceName::Cpu, ..RestoreOptions::default() };
+    let mut own = Real::load(&preset, options).unwrap();
+    for (format, width, height) in
+        [("NV12", 33, 17), ("Y444_16BE", 20, 9), ("RGB16", 8, 8), ("GRAY16_LE", 9, 5)]
+    {
+        let before = frame(format, width, height);
+        let (mut got, mut want) = (before.clone(), before.clone());
+        let cancel = Cancel::default();
+        assert!(!remote.restore_raw(&mut got, 0.75, &knobs(0, 0), &cancel).unwrap());
+        assert!(!own.restore_raw(&mut want, 0.75, &knobs(0, 0), &cancel).unwrap());
+        assert!(got == want, "{format}");
+        assert!(got != before, "{format}: nothing was restored");
+    }
+}
+
+#[test]
+fn a_frame_that_is_refused_or_stopped_stays_as_it_was() {
+    let preset = Preset::default_for_video().unwrap();
+    let mut remote = Remote::open(library(), &on_cpu(&preset)).unwrap();
+    let whole = frame("I420", 16, 16);
+    let mut short = whole.clone();
+    short.bytes.pop();
+    let refused = remote.restore_raw(&mut short, 1.0, &knobs(0, 0), &Cancel::default()).unwrap_err();
+    assert!(refused.to_string().contains("383 bytes instead of 384"), "{refused}");
+    let cancel = Cancel::default();
+    cancel.cancel();
+    let mut stopped = whole.clone();
+    let error = remote.restore_raw(&mut stopped, 1.0, &knobs(0, 0), &cancel);
+    assert!(matches!(error, Err(EngineError::Cancelled)), "{error:?}");
+    assert!(stopped == whole);
+    let numbered = Knobs { frame: 3, ..knobs(0, 0) };
+    let error = remote.restore_raw(&mut stopped, 1.0, &numbered, &Cancel::default()).unwrap_err();
+    assert!(error.to_string().contains("noise"), "{error}");
 }
 
 #[test]

@@ -9,7 +9,7 @@ use crate::source;
 /// equal number never see each other. ARCHITECTURE.md explains the order.
 const LAYERS: &[(usize, &[&str])] = &[
     (0, &["error", "memory"]),
-    (1, &["cancel", "atomic", "schedule", "noise", "device"]),
+    (1, &["cancel", "atomic", "pixel", "schedule", "noise", "device"]),
     (2, &["ops", "picture", "combine", "tile"]),
     (3, &["bridge", "net", "degrade", "drawing", "metric"]),
     (4, &["denoiser", "checkpoint"]),

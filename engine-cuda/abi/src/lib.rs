@@ -7,19 +7,20 @@
 use std::ffi::{c_char, c_void};
 
 /// Grows with every change below.
-pub const VERSION: u32 = 4;
+pub const VERSION: u32 = 5;
 
 /// Names of the library's file: as installed, and as cargo builds it.
 pub const FILES: &[&str] = &["libi2sb-cuda.so", "libi2sb_cuda.so"];
 
 /// Names of the exported functions, in the order of the types below.
-pub const SYMBOLS: [&str; 7] = [
+pub const SYMBOLS: [&str; 8] = [
     "i2sb_cuda_version",
     "i2sb_cuda_status",
     "i2sb_cuda_open",
     "i2sb_cuda_twin",
     "i2sb_cuda_describe",
     "i2sb_cuda_restore",
+    "i2sb_cuda_restore_raw",
     "i2sb_cuda_free",
 ];
 
@@ -147,6 +148,50 @@ pub struct Frame {
     pub context: *const c_void,
 }
 
+/// What the samples of a raw frame mean.
+#[derive(Debug, Clone, Copy)]
+#[repr(C)]
+pub struct Color {
+    /// Weights of red and blue in luma.
+    pub luma: [f32; 2],
+    /// Sample value of zero, per component.
+    pub offset: [f32; 3],
+    /// Samples per unit, per component.
+    pub scale: [f32; 3],
+    /// Where a chroma sample sits, in luma pixels right of and below the first of its group.
+    pub site: [f32; 2],
+}
+
+/// A frame in its own raw format, plane after plane and row after row without gaps, restored in place.
+#[derive(Debug, Clone, Copy)]
+#[repr(C)]
+pub struct RawFrame {
+    /// Name of the format, as in caps.
+    pub format: Text,
+    /// Width in pixels.
+    pub width: usize,
+    /// Height in rows.
+    pub height: usize,
+    /// Rows of the second and third component.
+    pub chroma_rows: usize,
+    /// What its samples mean.
+    pub color: Color,
+    /// The frame.
+    pub bytes: *mut u8,
+    /// How many bytes it has.
+    pub length: usize,
+    /// How much of the restoration is added, 0 to 1.
+    pub strength: f32,
+    /// Written: 1 if the network gave samples that no picture has, which were left as they were; else 0.
+    pub broken: *mut u32,
+    /// What may change from picture to picture.
+    pub knobs: Knobs,
+    /// Whether to stop.
+    pub cancelled: Cancelled,
+    /// Handed to `cancelled`.
+    pub context: *const c_void,
+}
+
 /// An opened engine. Used by one thread at a time.
 #[repr(C)]
 pub struct Engine {
@@ -167,5 +212,7 @@ pub type DescribeFn = unsafe extern "C" fn(*const Engine, Room) -> i32;
 /// Restores a picture. When done, the text is the number of pictures so far that went beyond the range of the
 /// precision and were computed again in f32.
 pub type RestoreFn = unsafe extern "C" fn(*mut Engine, *const Frame, Room) -> i32;
+/// Restores a frame in its own format. When done, the text is as that of [`RestoreFn`]; else the frame is as it was.
+pub type RestoreRawFn = unsafe extern "C" fn(*mut Engine, *const RawFrame, Room) -> i32;
 /// Frees an engine; null is allowed.
 pub type FreeFn = unsafe extern "C" fn(*mut Engine);

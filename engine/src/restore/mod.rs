@@ -56,6 +56,7 @@ mod cuda_tests;
 mod exact;
 mod grey;
 mod options;
+mod raw;
 mod sample;
 mod tiled;
 

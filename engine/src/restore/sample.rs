@@ -32,7 +32,7 @@ impl Restorer {
         let model = &*self.model;
         let stride = network.stride().max(1);
         let (_, _, height, width) = input.dims4()?;
-        let (padded_height, padded_width) = (height.next_multiple_of(stride), width.next_multiple_of(stride));
+        let (padded_height, padded_width) = self.padded(height, width);
         let region = match self.halo() {
             Some(halo) => window.grown(halo, CUT * stride, padded_height, padded_width),
             None => Window { rows: 0..padded_height, cols: 0..padded_width },
@@ -44,7 +44,29 @@ impl Restorer {
         let x1 = padded(input)?;
         let mask = |mask| padded(&Tensor::from_slice(mask, (1, 1, height, width), &Device::Cpu)?);
         let mask = request.mask.map(mask).transpose()?;
+        let restored = self.sampled(network, &x1, mask.as_ref(), &region, request, cancel)?;
+        window.relative_to(&region).cut(&restored)
+    }
 
+    /// The size that the network takes a picture of this size in.
+    pub(super) fn padded(&self, height: usize, width: usize) -> (usize, usize) {
+        let stride = self.model.network.stride().max(1);
+        (height.next_multiple_of(stride), width.next_multiple_of(stride))
+    }
+
+    /// Runs the sampler with `network` on `x1` and a mask of its size, which are the window `region` of a padded picture and on the
+    /// network's device; returns as much.
+    pub(super) fn sampled(
+        &self,
+        network: &dyn Network,
+        x1: &Tensor,
+        mask: Option<&Tensor>,
+        region: &Window,
+        request: &Request,
+        cancel: &Cancel,
+    ) -> Result<Tensor> {
+        let model = &*self.model;
+        let stride = network.stride().max(1);
         let halo = network.halo();
         let tile = match self.options.tile {
             0 if model.device.is_cuda() => CUDA_TILE,
@@ -69,13 +91,12 @@ impl Restorer {
         let run = Run {
             schedule: &model.schedule,
             denoiser: &denoiser,
-            x1: &x1,
-            mask: mask.as_ref(),
+            x1,
+            mask,
             add_x1_noise: bridge.add_x1_noise,
             noise: &SeededNoise { seed, frames, row: region.rows.start, col: region.cols.start },
             cancel,
         };
-        let restored = self.sampler.sample(&run, &mut |_| {})?;
-        window.relative_to(&region).cut(&restored)
+        self.sampler.sample(&run, &mut |_| {})
     }
 }

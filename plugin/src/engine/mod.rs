@@ -2,6 +2,7 @@
 //! What restores pictures: the trait the element works against, and the threads that run it.
 
 pub mod cuda;
+mod image;
 pub mod real;
 pub mod reuse;
 pub mod worker;
@@ -9,6 +10,9 @@ pub mod worker;
 use std::sync::{Arc, LazyLock, Mutex};
 
 use i2sb::Cancel;
+use i2sb::pixel::{Raw, add_difference, to_rgb};
+
+pub use self::image::Image;
 
 /// A planar R'G'B' picture, f32 in [-1, 1]: three planes of `width·height`, red first.
 #[derive(Clone, Debug, PartialEq)]
@@ -58,6 +62,8 @@ pub struct About {
     pub precision: String,
     /// Network evaluations per frame that the model advises; 0 counts as 1.
     pub steps: u32,
+    /// Whether it takes frames in their own format better than decoded pictures ([`Engine::restore_raw`]).
+    pub raw: bool,
 }
 
 /// Why an engine could not restore a picture.
@@ -120,6 +126,25 @@ pub trait Engine: Send {
         _cancel: &Cancel,
     ) -> Result<Option<(Picture, usize)>, EngineError> {
         Ok(None)
+    }
+
+    /// Adds `strength`, 0 to 1, of the restoration to a frame in its own format; a frame that fails stays as it was.
+    /// Returns whether the network gave samples that no picture has, which are left as they were.
+    ///
+    /// # Errors
+    /// As [`Engine::restore`].
+    fn restore_raw(
+        &mut self,
+        raw: &mut Raw,
+        strength: f32,
+        knobs: &Knobs,
+        cancel: &Cancel,
+    ) -> Result<bool, EngineError> {
+        let (width, height) = (raw.view.width, raw.view.height);
+        let mut input = Picture::new(width, height, vec![0.0; 3 * width * height]);
+        to_rgb(&raw.view, &raw.color, &raw.bytes, &mut input.rgb);
+        let restored = self.restore(&input, knobs, cancel)?;
+        Ok(add_difference(&raw.view, &raw.color, &mut raw.bytes, &input.rgb, &restored.rgb, strength))
     }
 
     /// A second one on the same network, for a second thread, if pictures of two gain by that: the network works on

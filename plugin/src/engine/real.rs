@@ -35,6 +35,7 @@ impl Real {
             device: restorer.device(),
             precision,
             steps: preset.config.sampling.nfe as u32,
+            raw: false,
         };
         Ok(Self { about, restorer, knobs: None })
     }

@@ -41,8 +41,8 @@ impl Changed {
     }
 
     /// Blocks of a picture.
-    pub fn blocks_of(picture: &Picture) -> usize {
-        picture.width.div_ceil(BLOCK) * picture.height.div_ceil(BLOCK)
+    pub fn blocks_of(width: usize, height: usize) -> usize {
+        width.div_ceil(BLOCK) * height.div_ceil(BLOCK)
     }
 
     /// Blocks that changed.

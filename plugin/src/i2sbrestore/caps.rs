@@ -6,7 +6,7 @@ use std::str::FromStr;
 use gst_video::{VideoInterlaceMode, VideoTransferFunction, prelude::*};
 
 use super::settings::Interlaced;
-use crate::pixel::{Color, Model, PIXEL_FORMATS, PixelFormat};
+use i2sb::pixel::{Color, Model, PIXEL_FORMATS, PixelFormat};
 
 /// The caps of both pads: every row of the table, in frames and in fields of their own.
 pub fn template() -> gst::Caps {

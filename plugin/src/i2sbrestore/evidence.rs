@@ -8,7 +8,7 @@ use super::caps::Format;
 use super::frame::{Part, parts};
 use super::imp::{CAT, I2sbRestore, lock};
 use super::settings::Interlaced;
-use crate::pixel::{add_difference, to_rgb};
+use i2sb::pixel::{add_difference, to_rgb};
 
 /// Name of the pad, which is there while `residual-gain` is above 0.
 pub const PAD: &str = "src_residual";
@@ -172,7 +172,7 @@ fn picture(before: &gst::Buffer, pairs: &[Pair], gain: f32) -> Option<gst::Buffe
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::pixel::{Color, PixelFormat, View};
+    use i2sb::pixel::{Color, PixelFormat, View};
 
     #[test]
     fn one_step_of_sixteen_bits_is_seen() {

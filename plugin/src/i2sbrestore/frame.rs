@@ -3,7 +3,7 @@
 
 use super::caps::{Format, Scan};
 use super::masks::Rows;
-use crate::pixel::{Color, View, ViewError};
+use i2sb::pixel::{Color, View, ViewError};
 
 /// One picture of a buffer: the frame, or one of its fields.
 #[derive(Clone, Copy, Debug)]

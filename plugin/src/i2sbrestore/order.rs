@@ -8,13 +8,14 @@ use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use i2sb::Cancel;
+use i2sb::pixel::Raw;
 
 use super::mix::mix;
 use super::settings::LateFrames;
 use super::stream::{Outcome, Pass, Stream, Work};
 use crate::engine::reuse::Changed;
 use crate::engine::worker::{Job, panicked};
-use crate::engine::{Engine, EngineError, Knobs, Picture};
+use crate::engine::{Engine, EngineError, Image, Knobs, Picture};
 use crate::flow::queue::Ticket;
 
 /// Side of the tile that is tried after one chosen by the engine did not fit, in pixels.
@@ -26,17 +27,19 @@ const SMALLEST_TILE: u32 = 32;
 pub struct Last {
     engine: u64,
     knobs: Knobs,
-    inputs: Vec<Arc<Picture>>,
-    outputs: Vec<Arc<Picture>>,
+    strength: f32,
+    inputs: Vec<Image>,
+    outputs: Vec<Image>,
 }
 
 /// One frame's work; if it is dropped undone, the frame fails.
 pub struct Order {
     stream: Arc<Stream>,
     ticket: Ticket,
-    inputs: Vec<Arc<Picture>>,
+    inputs: Vec<Image>,
+    strength: f32,
     passes: VecDeque<Pass>,
-    results: Vec<(Vec<Arc<Picture>>, f32)>,
+    results: Vec<(Vec<Image>, f32)>,
     trouble: Option<EngineError>,
     first: bool,
     frame_time: Option<Duration>,
@@ -62,6 +65,7 @@ impl Order {
             stream,
             ticket,
             inputs: work.inputs.clone(),
+            strength: work.strength,
             passes: work.passes.iter().cloned().collect(),
             results: Vec::new(),
             trouble: None,
@@ -94,19 +98,32 @@ impl Order {
         engine: &mut dyn Engine,
         pass: &Pass,
         saved: &mut Saved,
-    ) -> Result<Vec<Arc<Picture>>, EngineError> {
+    ) -> Result<Vec<Image>, EngineError> {
         let (id, knobs) = (pass.worker.id(), &pass.knobs);
         // Taken out, so that no lock is held while the engine works.
         let last = self.stream.last.lock().unwrap_or_else(PoisonError::into_inner).take();
         let before = last.filter(|last| last.engine == id && last.knobs == *knobs);
+        let same_strength = before.as_ref().is_some_and(|last| last.strength == self.strength);
         let mut outputs = Vec::with_capacity(self.inputs.len());
         for (index, input) in self.inputs.iter().enumerate() {
             let before =
                 before.as_ref().and_then(|last| Some((last.inputs.get(index)?, last.outputs.get(index)?)));
-            outputs.push(self.picture(engine, knobs, input, before, saved)?);
+            outputs.push(match input {
+                Image::Decoded(input) => {
+                    self.picture(engine, knobs, input, before.and_then(decoded), saved)?
+                }
+                Image::Raw { frame, .. } => {
+                    self.raw(engine, knobs, frame, before.filter(|_| same_strength), saved)?
+                }
+            });
         }
-        let now =
-            Last { engine: id, knobs: knobs.clone(), inputs: self.inputs.clone(), outputs: outputs.clone() };
+        let now = Last {
+            engine: id,
+            knobs: knobs.clone(),
+            strength: self.strength,
+            inputs: self.inputs.clone(),
+            outputs: outputs.clone(),
+        };
         let mut last = self.stream.last.lock().unwrap_or_else(PoisonError::into_inner);
         // A stop cancels and then forgets; asked under the lock, what ends later cannot come back.
         *last = Some(now).filter(|_| !self.cancel.is_cancelled());
@@ -120,34 +137,52 @@ impl Order {
         input: &Picture,
         before: Option<(&Arc<Picture>, &Arc<Picture>)>,
         saved: &mut Saved,
-    ) -> Result<Arc<Picture>, EngineError> {
+    ) -> Result<Image, EngineError> {
         let compared = before.and_then(|(old, output)| Some((Changed::between(old, input)?, output)));
         if let Some((changed, output)) = compared {
             saved.blocks += changed.blocks.len() as u64;
             if changed.is_none() {
                 saved.repeated += 1;
                 saved.reused += changed.blocks.len() as u64;
-                return Ok(output.clone());
+                return Ok(Image::Decoded(output.clone()));
             }
             if changed.count() < changed.blocks.len() {
                 let parts = engine.restore_parts(input, output, &changed, knobs, &self.cancel)?;
                 if let Some((picture, reused)) = parts {
                     saved.reused += reused as u64;
-                    return Ok(Arc::new(picture));
+                    return Ok(Image::Decoded(Arc::new(picture)));
                 }
             }
         } else {
-            saved.blocks += Changed::blocks_of(input) as u64;
+            saved.blocks += Changed::blocks_of(input.width, input.height) as u64;
         }
-        let first = engine.restore(input, knobs, &self.cancel);
-        let Err(EngineError::OutOfMemory { .. }) = first else { return first.map(Arc::new) };
-        let tile = if knobs.tile == 0 { SMALLER_TILE } else { knobs.tile / 2 };
-        if tile < SMALLEST_TILE {
-            return first.map(Arc::new);
+        let picture = tiled(knobs, saved, |knobs| engine.restore(input, knobs, &self.cancel))?;
+        Ok(Image::Decoded(Arc::new(picture)))
+    }
+
+    /// A frame in its own format: the same as the one before, or restored.
+    fn raw(
+        &self,
+        engine: &mut dyn Engine,
+        knobs: &Knobs,
+        input: &Raw,
+        before: Option<(&Image, &Image)>,
+        saved: &mut Saved,
+    ) -> Result<Image, EngineError> {
+        let blocks = Changed::blocks_of(input.view.width, input.view.height) as u64;
+        saved.blocks += blocks;
+        if let Some((Image::Raw { frame, .. }, output)) = before
+            && **frame == *input
+        {
+            saved.repeated += 1;
+            saved.reused += blocks;
+            return Ok(output.clone());
         }
-        saved.retried += 1;
-        let knobs = Knobs { tile, ..knobs.clone() };
-        engine.restore(input, &knobs, &self.cancel).map(Arc::new)
+        tiled(knobs, saved, |knobs| {
+            let mut frame = input.clone();
+            let broken = engine.restore_raw(&mut frame, self.strength, knobs, &self.cancel)?;
+            Ok(Image::Raw { frame: Arc::new(frame), broken })
+        })
     }
 
     fn finish(&mut self, outcome: Outcome) {
@@ -233,6 +268,30 @@ impl Drop for Order {
             self.conclude();
         }
     }
+}
+
+/// A decoded picture and its result.
+fn decoded<'a>((input, output): (&'a Image, &'a Image)) -> Option<(&'a Arc<Picture>, &'a Arc<Picture>)> {
+    match (input, output) {
+        (Image::Decoded(input), Image::Decoded(output)) => Some((input, output)),
+        _ => None,
+    }
+}
+
+/// What `restore` gives; where memory is short, once more with a smaller tile.
+fn tiled<T>(
+    knobs: &Knobs,
+    saved: &mut Saved,
+    mut restore: impl FnMut(&Knobs) -> Result<T, EngineError>,
+) -> Result<T, EngineError> {
+    let first = restore(knobs);
+    let Err(EngineError::OutOfMemory { .. }) = first else { return first };
+    let tile = if knobs.tile == 0 { SMALLER_TILE } else { knobs.tile / 2 };
+    if tile < SMALLEST_TILE {
+        return first;
+    }
+    saved.retried += 1;
+    restore(&Knobs { tile, ..knobs.clone() })
 }
 
 /// Queues a batch at the engine that works on it first. What an ended engine did not take is given

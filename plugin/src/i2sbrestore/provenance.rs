@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What was done to a frame, on the frame and in the stream's tags.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::OnceLock;
 
 use gst::prelude::*;
 use gst::subclass::prelude::*;
@@ -10,7 +10,7 @@ use super::evidence::Audit;
 use super::imp::{CAT, I2sbRestore, lock};
 use super::number;
 use super::stream::Work;
-use crate::engine::{About, Knobs, Picture};
+use crate::engine::{About, Image, Knobs};
 
 /// Name of the custom meta on each frame that goes out, and of its structure.
 ///
@@ -73,7 +73,7 @@ impl Maker {
 #[derive(Default)]
 pub struct Trail {
     /// The last results, to see that they were used again.
-    shown: Vec<Arc<Picture>>,
+    shown: Vec<Image>,
     /// The stream's own tags.
     upstream: Option<gst::TagList>,
     /// The tag has been sent.
@@ -88,9 +88,9 @@ pub fn register() {
 
 impl Trail {
     /// Whether these results are those of the frame before.
-    pub fn status(&mut self, pictures: &[Arc<Picture>]) -> Status {
-        let same = pictures.len() == self.shown.len()
-            && pictures.iter().zip(&self.shown).all(|(a, b)| Arc::ptr_eq(a, b));
+    pub fn status(&mut self, pictures: &[Image]) -> Status {
+        let same =
+            pictures.len() == self.shown.len() && pictures.iter().zip(&self.shown).all(|(a, b)| a.is(b));
         self.shown = pictures.to_vec();
         if same { Status::Reused } else { Status::Restored }
     }

@@ -17,14 +17,20 @@ use super::number;
 use super::settings::{Compare, Hdr, LateFrames, OnError, Settings};
 use super::stream::{BatchKey, Held, Other, Outcome, Pass, PendingQuery, Work};
 use super::strict;
-use crate::engine::Picture;
+use crate::engine::{Image, Picture};
 use crate::flow::ladder::Move;
-use crate::pixel::to_rgb;
+use i2sb::pixel::{Raw, to_rgb};
 
 /// When a frame is due, and the next.
 struct Times {
     frame: Option<Duration>,
     running: Option<gst::ClockTime>,
+}
+
+/// Whether the one engine that works on a frame takes it in its own format.
+fn takes_raw(passes: &[Pass]) -> bool {
+    let [pass] = passes else { return false };
+    pass.weight == 1.0 && pass.worker.about().is_some_and(|about| about.raw)
 }
 
 impl I2sbRestore {
@@ -228,12 +234,17 @@ impl I2sbRestore {
         })?;
         let masks = lock(&self.masks).clone();
         let regions = regions(buffer, &settings.archival.protect_roi);
+        let raw = settings.compare == Compare::Off && takes_raw(&passes);
         let decode = |(index, part): (usize, &super::frame::Part)| {
             let (width, height) = (part.view.width, part.view.height);
+            let Cut { hole, keep } = masks.cut(rows(format, buffer, scan, index, part), &regions);
+            let as_it_is = raw && hole.is_none() && keep.is_none();
+            if let Some(Ok(frame)) = as_it_is.then(|| Raw::cut(&part.view, &part.color, &map)) {
+                return (Image::Raw { frame: Arc::new(frame), broken: false }, keep);
+            }
             let mut rgb = vec![0.0; 3 * width * height];
             to_rgb(&part.view, &part.color, &map, &mut rgb);
-            let Cut { hole, keep } = masks.cut(rows(format, buffer, scan, index, part), &regions);
-            (Arc::new(Picture { width, height, rgb, hole }), keep)
+            (Image::Decoded(Arc::new(Picture { width, height, rgb, hole })), keep)
         };
         let (inputs, keep) = parts.iter().enumerate().map(decode).unzip();
         Ok(Work {

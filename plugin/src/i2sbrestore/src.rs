@@ -13,9 +13,9 @@ use super::masks::restore_kept;
 use super::provenance::Status;
 use super::settings::{Compare, LateFrames};
 use super::stream::{Held, Other, Outcome, Work};
-use crate::engine::Picture;
+use crate::engine::Image;
 use crate::flow::queue::Out;
-use crate::pixel::add_difference;
+use i2sb::pixel::add_difference;
 
 impl I2sbRestore {
     /// The source pad starts or stops its task.
@@ -147,15 +147,15 @@ impl I2sbRestore {
                 }
                 Count::Failed
             }
-            Outcome::Restored(pictures, trouble) => {
+            Outcome::Restored(images, trouble) => {
                 if let Some(error) = trouble
                     && !self.failed(&error, true)
                 {
                     return Err(gst::FlowError::Error);
                 }
-                status = Some(lock(&self.trail).status(&pictures));
+                status = Some(lock(&self.trail).status(&images));
                 if let Some(work) = held.work.take() {
-                    held.buffer = self.write(held.buffer, work, pictures)?;
+                    held.buffer = self.write(held.buffer, work, images)?;
                 }
                 Count::Restored
             }
@@ -188,7 +188,7 @@ impl I2sbRestore {
         &self,
         mut buffer: gst::Buffer,
         work: Work,
-        pictures: Vec<Arc<Picture>>,
+        images: Vec<Image>,
     ) -> Result<gst::Buffer, gst::FlowError> {
         let unreadable = |error: &dyn std::fmt::Display| {
             gst::element_imp_error!(
@@ -203,11 +203,20 @@ impl I2sbRestore {
         {
             let target = buffer.make_mut();
             let mut map = target.map_writable().map_err(|error| unreadable(&error))?;
-            let results = work.parts.iter().zip(&work.inputs).zip(&work.keep).zip(pictures);
-            for (((part, input), keep), mut restored) in results {
-                if (restored.width, restored.height) != (input.width, input.height) {
+            let results = work.parts.iter().zip(&work.inputs).zip(&work.keep).zip(images);
+            for (((part, input), keep), restored) in results {
+                if restored.size() != input.size() {
                     return Err(unreadable(&"the engine returned a picture of another size"));
                 }
+                let (input, mut restored) = match (input, restored) {
+                    (Image::Decoded(input), Image::Decoded(restored)) => (input, restored),
+                    (Image::Raw { .. }, Image::Raw { frame, broken: wrong }) => {
+                        frame.put(&part.view, &mut map);
+                        broken |= wrong;
+                        continue;
+                    }
+                    _ => return Err(unreadable(&"the engine returned a picture of another kind")),
+                };
                 if work.compare != Compare::Off {
                     compose(work.compare, input, Arc::make_mut(&mut restored));
                 }

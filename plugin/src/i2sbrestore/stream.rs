@@ -11,7 +11,7 @@ use super::frame::Part;
 use super::settings::{Compare, LateFrames};
 use super::stats::Counters;
 use crate::engine::worker::{Job, Worker};
-use crate::engine::{EngineError, Knobs, Picture};
+use crate::engine::{EngineError, Image, Knobs};
 use crate::flow::latency::Estimator;
 use crate::flow::queue::{Batch, Limits, Queue, Ticket};
 
@@ -38,12 +38,12 @@ pub struct Pass {
     pub weight: f32,
 }
 
-/// The decoded pictures of a buffer and the settings that were in force when it came.
+/// The pictures of a buffer and the settings that were in force when it came.
 pub struct Work {
     /// Where each picture is in the buffer.
     pub parts: Vec<Part>,
     /// The pictures: one frame or two fields.
-    pub inputs: Vec<Arc<Picture>>,
+    pub inputs: Vec<Image>,
     /// For each picture, the pixels that must stay as they are, if any.
     pub keep: Vec<Option<Arc<[bool]>>>,
     /// Who works on it; the rest of the weight is the input's.
@@ -68,7 +68,7 @@ pub struct BatchKey {
 impl BatchKey {
     /// The key of a frame.
     pub fn of(work: &Work) -> Self {
-        let sizes = work.inputs.iter().map(|picture| (picture.width, picture.height)).collect();
+        let sizes = work.inputs.iter().map(Image::size).collect();
         // Frames that differ by their noise alone are a batch.
         let knobs = |pass: &Pass| Knobs { frame: 0, ..pass.knobs.clone() };
         let passes = work.passes.iter().map(|pass| (pass.worker.id(), knobs(pass))).collect();
@@ -79,7 +79,7 @@ impl BatchKey {
 /// How a frame's time in the engine ended.
 pub enum Outcome {
     /// One result per picture; and what began an outage of one of several engines.
-    Restored(Vec<Arc<Picture>>, Option<EngineError>),
+    Restored(Vec<Image>, Option<EngineError>),
     /// It was given to no engine.
     Passed(Passed),
     /// It was too late; dropped if so asked.

@@ -8,7 +8,7 @@ use gst_video::{
 };
 
 use super::caps::Format;
-use crate::pixel::Model;
+use i2sb::pixel::Model;
 
 /// Name of the details of the ERROR that a refusal posts; fields `field` and `value`.
 pub const DETAILS: &str = "i2sb-refused";

@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use gst::prelude::*;
 use gst_video::prelude::*;
-use gsti2sb::pixel::{Color, Model, View, to_rgb};
+use i2sb::pixel::{Color, Model, View, to_rgb};
 
 use crate::rig::{buffer, bytes, harness, known_formats, padded, pull};
 
@@ -24,9 +24,14 @@ const MISSING: [&str; 11] = [
     "RGB8P",
 ];
 
-const SIZES: [(u32, u32); 5] = [(1, 1), (2, 3), (17, 13), (64, 48), (129, 35)];
+pub const SIZES: [(u32, u32); 5] = [(1, 1), (2, 3), (17, 13), (64, 48), (129, 35)];
 
-fn info(name: &str, width: u32, height: u32, mode: gst_video::VideoInterlaceMode) -> gst_video::VideoInfo {
+pub fn info(
+    name: &str,
+    width: u32,
+    height: u32,
+    mode: gst_video::VideoInterlaceMode,
+) -> gst_video::VideoInfo {
     let format = gst_video::VideoFormat::from_str(name).expect("a format of this GStreamer");
     gst_video::VideoInfo::builder(format, width, height)
         .fps(gst::Fraction::new(25, 1))
@@ -76,7 +81,7 @@ fn unchanged(properties: &str, mode: gst_video::VideoInterlaceMode) {
 }
 
 /// Every way in which rows are shared out to pictures.
-const MODES: [gst_video::VideoInterlaceMode; 4] = [
+pub const MODES: [gst_video::VideoInterlaceMode; 4] = [
     gst_video::VideoInterlaceMode::Progressive,
     gst_video::VideoInterlaceMode::Interleaved,
     gst_video::VideoInterlaceMode::Mixed,
@@ -102,6 +107,7 @@ fn strength_zero_is_the_identity_behind_the_engine_too() {
 fn what_the_network_leaves_alone_is_the_identity() {
     for mode in MODES {
         unchanged("model=null:identity", mode);
+        unchanged("model=null:raw:identity", mode);
     }
 }
 
@@ -176,7 +182,7 @@ fn samples_are_where_gstreamer_finds_them() {
                 let component = format.components[index];
                 let row = if index == 0 { y } else { y >> format.sub.1 };
                 let mut samples = vec![0.0; view.columns(index)];
-                gsti2sb::pixel::row::read(
+                i2sb::pixel::row::read(
                     format.packing,
                     component,
                     &data[view.row_range(index, row)],
@@ -215,7 +221,7 @@ fn colours_are_what_gstreamer_makes_of_them() {
     for (name, colorimetry) in
         cases.iter().flat_map(|name| ["bt601", "bt709", "1:1:5:1", "bt2020-10"].map(|c| (*name, c)))
     {
-        let format = gsti2sb::pixel::PixelFormat::named(name).unwrap();
+        let format = i2sb::pixel::PixelFormat::named(name).unwrap();
         let rgb_model = format.model == Model::Rgb;
         if (rgb_model || format.model == Model::Gray) && colorimetry != "bt709" {
             continue;
@@ -242,7 +248,7 @@ fn colours_are_what_gstreamer_makes_of_them() {
                     (0.3 + 0.07 * ((seed + 2 * index) % 6) as f32) * ((1 << component.depth) - 1) as f32;
                 for row in 0..view.rows(index) {
                     let level = vec![level.round(); view.columns(index)];
-                    gsti2sb::pixel::row::add(
+                    i2sb::pixel::row::add(
                         format.packing,
                         component,
                         &mut data[view.row_range(index, row)],

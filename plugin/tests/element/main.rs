@@ -22,6 +22,7 @@ mod on_air;
 mod pipelines;
 mod play;
 mod preset;
+mod raw;
 mod rig;
 mod soak;
 mod strict;

@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use gst::prelude::*;
 use gst_video::video_meta::VideoRegionOfInterestMeta;
-use gsti2sb::pixel::{Color, PIXEL_FORMATS, View, to_rgb};
+use i2sb::pixel::{Color, PIXEL_FORMATS, View, to_rgb};
 
 use crate::rig::{buffer, bus, bytes, harness, known_formats, message, pull};
 

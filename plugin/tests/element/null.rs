@@ -4,6 +4,7 @@
 //! (says of every second picture that it took f32), `null:broken`,
 //! `null:slow-load:MS`, `null:height` (adds its picture's height in steps of 8 bits), `null:parts` (can do
 //! parts), `null:two` (has a twin, and neither ends before the other has begun), `null:fill` (white in the hole; adds elsewhere, which nobody may see).
+//! `null:raw:…` is any of them as an engine that takes frames in their own format; each such frame counts as `recomputed`.
 
 use std::time::{Duration, Instant};
 
@@ -21,7 +22,48 @@ struct Null {
     calls: u64,
 }
 
+/// Another that takes frames in their own format.
+struct Raw {
+    about: About,
+    inner: Box<dyn Engine>,
+    frames: u64,
+}
+
+impl Engine for Raw {
+    fn about(&self) -> &About {
+        &self.about
+    }
+
+    fn warm_up(&mut self, cancel: &Cancel) -> Result<(), EngineError> {
+        self.inner.warm_up(cancel)
+    }
+
+    fn restore(&mut self, picture: &Picture, knobs: &Knobs, cancel: &Cancel) -> Result<Picture, EngineError> {
+        self.inner.restore(picture, knobs, cancel)
+    }
+
+    fn restore_raw(
+        &mut self,
+        raw: &mut i2sb::pixel::Raw,
+        strength: f32,
+        knobs: &Knobs,
+        cancel: &Cancel,
+    ) -> Result<bool, EngineError> {
+        self.frames += 1;
+        self.inner.restore_raw(raw, strength, knobs, cancel)
+    }
+
+    fn recomputed(&self) -> u64 {
+        self.frames
+    }
+}
+
 fn make(rest: &str) -> Result<Box<dyn Engine>, EngineError> {
+    if let Some(rest) = rest.strip_prefix("raw:") {
+        let inner = make(rest)?;
+        let about = About { raw: true, ..inner.about().clone() };
+        return Ok(Box::new(Raw { about, inner, frames: 0 }));
+    }
     let (kind, rest) = rest.split_once(':').unwrap_or((rest, ""));
     if kind == "broken" {
         return Err(i2sb::Error::file("weights/broken/model.safetensors", "the file ends early").into());

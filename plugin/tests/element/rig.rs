@@ -133,8 +133,6 @@ pub fn mean(info: &gst_video::VideoInfo, buffer: &gst::BufferRef) -> f64 {
 }
 
 /// Those formats of the table that this GStreamer knows.
-pub fn known_formats() -> impl Iterator<Item = &'static gsti2sb::pixel::PixelFormat> {
-    gsti2sb::pixel::PIXEL_FORMATS
-        .iter()
-        .filter(|format| format.name.parse::<gst_video::VideoFormat>().is_ok())
+pub fn known_formats() -> impl Iterator<Item = &'static i2sb::pixel::PixelFormat> {
+    i2sb::pixel::PIXEL_FORMATS.iter().filter(|format| format.name.parse::<gst_video::VideoFormat>().is_ok())
 }

@@ -20,6 +20,11 @@ static void __syncthreads() {
   threadIdx = mine;
 }
 static float rsqrtf(float x) { return 1.f / sqrtf(x); }
+static float __fmul_rn(float a, float b) { return a * b; }
+static float __fadd_rn(float a, float b) { return a + b; }
+static float __fdiv_rn(float a, float b) { return a / b; }
+static uint32_t min(uint32_t a, uint32_t b) { return a < b ? a : b; }
+using std::isfinite;
 
 #define __global__
 #define __device__ static
@@ -145,6 +150,7 @@ template <typename T> static void of_candle(const std::string &n) {
 
 static const bool listed = [] {
   OURS(f32) OURS(f16) OURS(bf16)
+  kernels["frame_to_rgb"] = of(frames::frame_to_rgb), kernels["add_difference"] = of(frames::add_difference);
   of_candle<float>("f32"), of_candle<__half>("f16"), of_candle<__nv_bfloat16>("bf16");
   return true;
 }();

@@ -21,6 +21,9 @@ template <typename T> __device__ inline void store(const float *from, T *to) {
 }
 
 __device__ inline uint32_t index() { return blockIdx.x * blockDim.x + threadIdx.x; }
+
+#include "frames.cuh"
+
 __device__ inline float sigmoid(float z) { return 1.f / (1.f + expf(-z)); }
 
 // (B, planes, h·u, w·u) f32 -> (B, h, w, C): u×u squares become channels; the rest is 0.

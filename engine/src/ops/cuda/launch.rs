@@ -11,12 +11,12 @@ use candle_core::{
 
 use super::{Address, Gpu, Number, custom::resample};
 
-mod ptx {
+pub(super) mod ptx {
     include!(concat!(env!("OUT_DIR"), "/kernels.rs"));
 }
 
 /// Name under which the device knows our kernels.
-const MODULE: &str = "i2sb";
+pub(super) const MODULE: &str = "i2sb";
 /// Channels that a thread handles; activations have multiples of it.
 pub(crate) const PACK: usize = 8;
 /// Threads of a block.
@@ -57,7 +57,7 @@ impl Rows {
 }
 
 /// Kernels count in 32 bits.
-fn narrow(n: usize) -> candle_core::Result<u32> {
+pub(super) fn narrow(n: usize) -> candle_core::Result<u32> {
     u32::try_from(n).map_err(|_| candle_core::Error::msg(format!("{n} values are too many for one launch")))
 }
 
@@ -74,17 +74,18 @@ pub(crate) struct Affine {
 
 macro_rules! launch {
     ($gpu:expr, $name:expr, $config:expr, $($arg:expr),+ $(,)?) => {{
-        let function = $gpu.device().get_or_load_custom_func($name, MODULE, ptx::KERNELS)?;
+        let function = $gpu.device().get_or_load_custom_func($name, $crate::ops::cuda::launch::MODULE, $crate::ops::cuda::launch::ptx::KERNELS)?;
         let mut builder = $gpu.stream.launch_builder(&function);
         candle_core::builder_arg!(builder, $($arg),+);
         // SAFETY: the arguments are those of the kernel's declaration; the addresses hold as many
         // values as the sizes say, as the callers of this module promise.
         unsafe { builder.launch($config) }.w()?;
-        Ok(())
+        candle_core::Result::Ok(())
     }};
 }
+pub(super) use launch;
 
-fn over(n: u32) -> LaunchConfig {
+pub(super) fn over(n: u32) -> LaunchConfig {
     LaunchConfig {
         grid_dim: (n.div_ceil(THREADS).max(1), 1, 1),
         block_dim: (THREADS, 1, 1),

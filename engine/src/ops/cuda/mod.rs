@@ -9,6 +9,9 @@
 mod convolution;
 mod copies;
 mod custom;
+mod frames;
+#[cfg(test)]
+mod frames_tests;
 mod graph;
 mod group_norm;
 mod launch;

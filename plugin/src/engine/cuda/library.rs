@@ -7,7 +7,7 @@ use std::{
     ptr::NonNull,
 };
 
-use i2sb::Cancel;
+use i2sb::{Cancel, pixel::Raw};
 use i2sb_cuda_abi as abi;
 use i2sb_cuda_abi::{Code, FILES, SYMBOLS, Text, VERSION};
 
@@ -25,6 +25,7 @@ pub struct Library {
     twin: abi::TwinFn,
     describe: abi::DescribeFn,
     restore: abi::RestoreFn,
+    restore_raw: abi::RestoreRawFn,
     free: abi::FreeFn,
     // Keeps the functions above where they are.
     _library: libloading::Library,
@@ -89,7 +90,8 @@ impl Library {
                 twin: *library.get(symbol(3)).map_err(missing)?,
                 describe: *library.get(symbol(4)).map_err(missing)?,
                 restore: *library.get(symbol(5)).map_err(missing)?,
-                free: *library.get(symbol(6)).map_err(missing)?,
+                restore_raw: *library.get(symbol(6)).map_err(missing)?,
+                free: *library.get(symbol(7)).map_err(missing)?,
                 _library: library,
             })
         }
@@ -179,9 +181,45 @@ impl Library {
         };
         // SAFETY: the engine is this library's, not freed, and borrowed for writing; all that the frame
         // points to lives until the call returns and has the sizes it says.
-        let told = answer(|room| unsafe { (self.restore)(engine.0.as_ptr(), &raw const frame, room) })?;
-        let count = || format!("the library told {told:?} instead of a number of pictures");
-        told.parse().map_err(|_| CudaError::Refused { code: Code::Failed, reason: count() })
+        number(answer(|room| unsafe { (self.restore)(engine.0.as_ptr(), &raw const frame, room) })?)
+    }
+
+    /// Adds `strength` of the restoration to a frame in its own format. Returns the number of [`Library::restore`], and
+    /// whether the network gave samples that no picture has.
+    ///
+    /// # Errors
+    /// As [`Library::restore`]; the frame is then as it was.
+    pub fn restore_raw(
+        &self,
+        engine: &mut Handle,
+        raw: &mut Raw,
+        strength: f32,
+        knobs: abi::Knobs,
+        cancel: &Cancel,
+    ) -> Result<(u64, bool), CudaError> {
+        let (view, color, mut broken) = (raw.view, raw.color, 0);
+        let frame = abi::RawFrame {
+            format: Text::of(view.format.name),
+            width: view.width,
+            height: view.height,
+            chroma_rows: view.rows(1),
+            color: abi::Color {
+                luma: [color.kr, color.kb],
+                offset: color.offset,
+                scale: color.scale,
+                site: [color.site.0, color.site.1],
+            },
+            bytes: raw.bytes.as_mut_ptr(),
+            length: raw.bytes.len(),
+            strength,
+            broken: &raw mut broken,
+            knobs,
+            cancelled,
+            context: std::ptr::from_ref(cancel).cast(),
+        };
+        // SAFETY: as in `restore`; the library refuses a length that is not the format's.
+        let told = answer(|room| unsafe { (self.restore_raw)(engine.0.as_ptr(), &raw const frame, room) })?;
+        Ok((number(told)?, broken != 0))
     }
 
     /// Frees an engine.
@@ -189,6 +227,11 @@ impl Library {
         // SAFETY: the engine is this library's and gone with this call.
         unsafe { (self.free)(engine.0.as_ptr()) };
     }
+}
+
+fn number(told: String) -> Result<u64, CudaError> {
+    let reason = || format!("the library told {told:?} instead of a number of pictures");
+    told.parse().map_err(|_| CudaError::Refused { code: Code::Failed, reason: reason() })
 }
 
 fn handle(engine: *mut abi::Engine) -> Result<Handle, CudaError> {

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use i2sb::{Cancel, preset::Preset};
+use i2sb::{Cancel, pixel::Raw, preset::Preset};
 use i2sb_cuda_abi::{Code, Knobs as AbiKnobs, Text};
 
 use super::{CudaError, Library, library::Handle};
@@ -62,8 +62,14 @@ impl Remote {
         let text = text.map_err(|error| told(error, 0))?;
         let mut lines = text.lines().map(str::to_owned);
         let mut next = || lines.next().unwrap_or_default();
-        remote.about =
-            About { model: next(), hash: next(), device: next(), precision: next(), steps: choice.steps };
+        remote.about = About {
+            model: next(),
+            hash: next(),
+            device: next(),
+            precision: next(),
+            steps: choice.steps,
+            raw: true,
+        };
         if remote.about.hash != choice.hash {
             let reason = format!(
                 "{} holds other weights of {} than the plugin; install the library of this plugin's version",
@@ -97,19 +103,28 @@ impl Engine for Remote {
 
     fn restore(&mut self, picture: &Picture, knobs: &Knobs, cancel: &Cancel) -> Result<Picture, EngineError> {
         let Some(engine) = &mut self.engine else { return Err(EngineError::Stopped) };
-        // Said, not left out: the library takes neither.
-        let beyond = [("inpaint-mask", picture.hole.is_some(), "none"), ("noise", knobs.frame != 0, "still")];
-        if let Some((name, _, limit)) = beyond.into_iter().find(|(_, asked, _)| *asked) {
-            let limit = format!("{limit} with the CUDA library; set device=cpu for it");
-            return Err(i2sb::Error::setting(name, "set", limit).into());
+        if picture.hole.is_some() {
+            return Err(beyond("inpaint-mask", "none"));
         }
         let (width, height, rgb) = (picture.width, picture.height, &picture.rgb);
         let mut out = vec![0.0; rgb.len()];
-        let sampler = Text::of(&knobs.sampler);
-        let wish = AbiKnobs { steps: knobs.steps, tile: knobs.tile, seed: knobs.seed, sampler };
-        let done = self.library.restore(engine, (width, height), rgb, &mut out, wish, cancel);
+        let done = self.library.restore(engine, (width, height), rgb, &mut out, wish(knobs)?, cancel);
         self.recomputed = done.map_err(|error| told(error, knobs.tile))?;
         Ok(Picture::new(width, height, out))
+    }
+
+    fn restore_raw(
+        &mut self,
+        raw: &mut Raw,
+        strength: f32,
+        knobs: &Knobs,
+        cancel: &Cancel,
+    ) -> Result<bool, EngineError> {
+        let Some(engine) = &mut self.engine else { return Err(EngineError::Stopped) };
+        let done = self.library.restore_raw(engine, raw, strength, wish(knobs)?, cancel);
+        let (recomputed, broken) = done.map_err(|error| told(error, knobs.tile))?;
+        self.recomputed = recomputed;
+        Ok(broken)
     }
 
     fn twin(&self) -> Result<Option<Box<dyn Engine>>, EngineError> {
@@ -122,6 +137,19 @@ impl Engine for Remote {
     fn recomputed(&self) -> u64 {
         self.recomputed
     }
+}
+
+/// Said, not left out: the library does not take it.
+fn beyond(name: &'static str, limit: &str) -> EngineError {
+    i2sb::Error::setting(name, "set", format!("{limit} with the CUDA library; set device=cpu for it")).into()
+}
+
+fn wish(knobs: &Knobs) -> Result<AbiKnobs, EngineError> {
+    if knobs.frame != 0 {
+        return Err(beyond("noise", "still"));
+    }
+    let sampler = Text::of(&knobs.sampler);
+    Ok(AbiKnobs { steps: knobs.steps, tile: knobs.tile, seed: knobs.seed, sampler })
 }
 
 /// The library's refusal as the element tells errors apart.

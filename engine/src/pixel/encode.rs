@@ -109,7 +109,7 @@ impl<'a> Writer<'a> {
         }
         let [red, green, blue] = delta;
         let (kr, kg, kb) = (color.kr, color.kg(), color.kb);
-        let (to_cb, to_cr) = (0.5 / (1.0 - kb), 0.5 / (1.0 - kr));
+        let [to_cb, to_cr] = color.difference_gains();
         for ((red, green), blue) in red.iter_mut().zip(green.iter_mut()).zip(blue.iter_mut()) {
             let luma = kr * *red + kg * *green + kb * *blue;
             (*red, *green, *blue) = (

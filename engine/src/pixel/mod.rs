@@ -7,6 +7,7 @@ pub mod decode;
 pub mod encode;
 pub mod format;
 mod isa;
+pub mod raw;
 pub mod row;
 pub mod view;
 
@@ -14,4 +15,5 @@ pub use color::Color;
 pub use decode::to_rgb;
 pub use encode::add_difference;
 pub use format::{Model, PIXEL_FORMATS, PixelFormat};
+pub use raw::Raw;
 pub use view::{View, ViewError};

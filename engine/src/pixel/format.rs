@@ -33,6 +33,13 @@ pub enum Packing {
     TensBe,
 }
 
+impl Packing {
+    /// Whether a row is a stream of bits, in which samples of different pixels share words.
+    pub fn is_stream(self) -> bool {
+        matches!(self, Self::Tens32 | Self::TensLe | Self::TensBe)
+    }
+}
+
 /// One component: where its samples are.
 ///
 /// For [`Packing::Tens32`] and the bit streams `offset` and `step` count samples of the row's
@@ -52,7 +59,7 @@ pub struct Component {
 }
 
 /// One row of [`PIXEL_FORMATS`].
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct PixelFormat {
     /// Name as in caps.
     pub name: &'static str,

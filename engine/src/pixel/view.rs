@@ -4,7 +4,7 @@
 use super::format::{Packing, PixelFormat};
 
 /// Geometry of a picture in a byte slice; made only by [`View::new`], which proves it fits.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct View {
     /// The format.
     pub format: &'static PixelFormat,
@@ -47,6 +47,12 @@ pub enum ViewError {
         /// The stride, in bytes.
         stride: usize,
     },
+    /// The format's samples lie in a stream of bits across pixels.
+    #[error("{format} has no rows that can be cut out alone")]
+    Stream {
+        /// Name of the format.
+        format: &'static str,
+    },
     /// Numbers too large to be a picture.
     #[error("a picture of {width}x{height} pixels cannot be addressed")]
     Size {
@@ -71,9 +77,7 @@ impl View {
     ) -> Result<Self, ViewError> {
         let chroma_rows = height.div_ceil(1 << format.sub.1);
         let mut view = Self { format, width, height, chroma_rows, row_bytes: [0; 3], offset, stride };
-        if width == 0 || height == 0 || width > 1 << 24 || height > 1 << 24 {
-            return Err(ViewError::Size { width, height });
-        }
+        check_size(width, height)?;
         for index in 0..format.count() {
             let plane = format.components[index].plane;
             let (row, rows) = (view.measure_row(index), view.rows(index));
@@ -94,6 +98,63 @@ impl View {
             }
         }
         Ok(view)
+    }
+
+    /// A picture without gaps: plane after plane, row after row. `chroma_rows`: rows of components 1 and 2, which a
+    /// field may have one less of than its height asks for.
+    ///
+    /// # Errors
+    /// [`ViewError`] for a size that cannot be, or a format whose samples lie in a stream of bits.
+    pub fn packed(
+        format: &'static PixelFormat,
+        (width, height): (usize, usize),
+        chroma_rows: usize,
+    ) -> Result<Self, ViewError> {
+        check_size(width, height)?;
+        if format.packing.is_stream() {
+            return Err(ViewError::Stream { format: format.name });
+        }
+        if chroma_rows == 0 || chroma_rows > height {
+            return Err(ViewError::Size { width, height: chroma_rows });
+        }
+        let mut view =
+            Self { format, width, height, chroma_rows, row_bytes: [0; 3], offset: [0; 4], stride: [0; 4] };
+        for index in 0..format.count() {
+            view.row_bytes[index] = view.measure_row(index);
+            let stride = &mut view.stride[format.components[index].plane];
+            *stride = view.row_bytes[index].max(*stride);
+        }
+        let planes: Vec<_> = view.planes().collect();
+        let mut end = 0;
+        for (index, rows) in planes {
+            let plane = format.components[index].plane;
+            view.offset[plane] = end;
+            end += view.stride[plane] * rows;
+        }
+        Ok(view)
+    }
+
+    /// For each plane, the component whose rows are its longest, and how many rows it has; in the order in which
+    /// [`View::packed`] lays planes out.
+    pub fn planes(&self) -> impl Iterator<Item = (usize, usize)> + use<'_> {
+        let count = self.format.count();
+        let plane = |index: usize| self.format.components[index].plane;
+        let longest = move |index: &usize| {
+            let others = (0..count).filter(|other| plane(*other) == plane(*index));
+            others.max_by_key(|other| (self.row_bytes[*other], std::cmp::Reverse(*other))) == Some(*index)
+        };
+        (0..count).filter(longest).map(|index| (index, self.rows(index)))
+    }
+
+    /// Bytes from the start of the first plane of a picture without gaps to the end of its last.
+    pub fn bytes(&self) -> usize {
+        self.planes().map(|(index, rows)| self.stride[self.format.components[index].plane] * rows).sum()
+    }
+
+    /// Where row 0 of component `index` begins, and bytes from one of its rows to the next.
+    pub fn place(&self, index: usize) -> (usize, usize) {
+        let plane = self.format.components[index].plane;
+        (self.offset[plane], self.stride[plane])
     }
 
     /// One field of an interleaved picture: 0 holds rows 0, 2, …; 1 holds rows 1, 3, ….
@@ -149,6 +210,11 @@ impl View {
         let start = self.offset[plane] + row * self.stride[plane];
         start..start + self.row_bytes[index]
     }
+}
+
+fn check_size(width: usize, height: usize) -> Result<(), ViewError> {
+    let fits = |side: usize| (1..=1 << 24).contains(&side);
+    if fits(width) && fits(height) { Ok(()) } else { Err(ViewError::Size { width, height }) }
 }
 
 #[cfg(test)]

@@ -49,6 +49,27 @@ impl Color {
         self
     }
 
+    /// Sample of component `index` to [-1, 1]: gain and lift.
+    #[inline(always)]
+    pub(crate) fn unit(&self, index: usize) -> (f32, f32) {
+        let gain = 2.0 / self.scale[index];
+        (gain, -1.0 - self.offset[index] * gain)
+    }
+
+    /// What chroma, in ±0.5, adds to R, G and B in [-1, 1]: Cr to red, Cb and Cr to green, Cb to blue;
+    /// R = Y + 2·2(1−kr)·Cr and so on (H.273).
+    #[inline(always)]
+    pub(crate) fn chroma_gains(&self) -> [f32; 4] {
+        let (red_cr, blue_cb) = (4.0 * (1.0 - self.kr), 4.0 * (1.0 - self.kb));
+        [red_cr, -blue_cb * self.kb / self.kg(), -red_cr * self.kr / self.kg(), blue_cb]
+    }
+
+    /// Blue less luma to Cb, and red less luma to Cr.
+    #[inline(always)]
+    pub(crate) fn difference_gains(&self) -> [f32; 2] {
+        [0.5 / (1.0 - self.kb), 0.5 / (1.0 - self.kr)]
+    }
+
     /// Weight of green in luma.
     pub fn kg(&self) -> f32 {
         1.0 - self.kr - self.kb

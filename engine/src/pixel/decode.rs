@@ -30,7 +30,7 @@ fn decode(view: &View, color: &Color, bytes: &[u8], rgb: &mut [f32]) {
 #[inline(always)]
 fn rgb_rows(view: &View, color: &Color, bytes: &[u8], rgb: &mut [f32]) {
     for (index, plane) in rgb.chunks_exact_mut(view.pixels()).enumerate() {
-        let (gain, lift) = unit(color, index);
+        let (gain, lift) = color.unit(index);
         for (y, out) in plane.chunks_exact_mut(view.width).enumerate() {
             let bytes = &bytes[view.row_range(index, y)];
             row::read(view.format.packing, view.format.components[index], bytes, out);
@@ -41,7 +41,7 @@ fn rgb_rows(view: &View, color: &Color, bytes: &[u8], rgb: &mut [f32]) {
 
 #[inline(always)]
 fn gray_rows(view: &View, color: &Color, bytes: &[u8], rgb: &mut [f32]) {
-    let (gain, lift) = unit(color, 0);
+    let (gain, lift) = color.unit(0);
     let (red, rest) = rgb.split_at_mut(view.pixels());
     for (y, out) in red.chunks_exact_mut(view.width).enumerate() {
         row::read(view.format.packing, view.format.components[0], &bytes[view.row_range(0, y)], out);
@@ -54,10 +54,8 @@ fn gray_rows(view: &View, color: &Color, bytes: &[u8], rgb: &mut [f32]) {
 fn yuv_rows(view: &View, color: &Color, bytes: &[u8], rgb: &mut [f32]) {
     let width = view.width;
     let format = view.format;
-    let (luma_gain, luma_lift) = unit(color, 0);
-    // In [-1, 1]: R = Y + 2·2(1−kr)·Cr and so on (H.273), chroma in ±0.5.
-    let (red_cr, blue_cb) = (4.0 * (1.0 - color.kr), 4.0 * (1.0 - color.kb));
-    let (green_cb, green_cr) = (-blue_cb * color.kb / color.kg(), -red_cr * color.kr / color.kg());
+    let (luma_gain, luma_lift) = color.unit(0);
+    let [red_cr, green_cb, green_cr, blue_cb] = color.chroma_gains();
     let columns = view.columns(1);
     let mut luma = vec![0f32; width];
     let mut wide = [vec![0f32; width], vec![0f32; width]];
@@ -100,13 +98,6 @@ fn yuv_rows(view: &View, color: &Color, bytes: &[u8], rgb: &mut [f32]) {
             *blue = limit(luma + blue_cb * cb);
         }
     }
-}
-
-/// Sample of component `index` to [-1, 1]: gain and lift.
-#[inline(always)]
-fn unit(color: &Color, index: usize) -> (f32, f32) {
-    let gain = 2.0 / color.scale[index];
-    (gain, -1.0 - color.offset[index] * gain)
 }
 
 #[inline(always)]
