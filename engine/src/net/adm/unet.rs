@@ -273,6 +273,24 @@ mod tests {
         }
     }
 
+    /// A processor that is slow with denormals meets none in convolutions: pictures and weights that are tiny are as
+    /// good as zero.
+    #[test]
+    fn what_is_tiny_counts_as_zero() {
+        let config = small();
+        let variables = source(&variables(&config));
+        let run = |brightness: f64, weight: f64| {
+            let scaled = |t: &Tensor| if t.rank() == 4 { (t * weight).unwrap() } else { t.clone() };
+            let tensors: BTreeMap<_, _> = variables.iter().map(|(n, t)| (n.clone(), scaled(t))).collect();
+            let net = AdmNet::build(&config, &tensors, &Device::Cpu, Precision::F32).unwrap();
+            let x = (picture(1, 16, 24) * brightness).unwrap();
+            let y = net.forward(&x, &[3.0], &Cancel::default()).unwrap();
+            y.flatten_all().unwrap().to_vec1::<f32>().unwrap()
+        };
+        assert!(run(1e-39, 1.0) == run(0.0, 1.0) && run(1.0, 1.0) != run(0.0, 1.0));
+        assert!(run(1.0, 1e-39) == run(1.0, 0.0));
+    }
+
     #[test]
     fn wrong_inputs_and_weights_are_named() {
         let config = small();
