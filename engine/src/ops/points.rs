@@ -32,10 +32,18 @@ impl Points {
         assert!(points.len() == POINTS && k % 2 == 0, "pairs of values need an even number of them, not {k}");
         let mut data = vec![bf16::ZERO; blocks * POINTS * k * BLOCK];
         for (point, w) in points.iter().enumerate() {
-            for (at, w) in w.iter().enumerate() {
-                let (i, o) = (at / cout, at % cout);
-                let row = (o / BLOCK * 4 + point / 4) * k / 2 + i / 2;
-                data[((row * 4 + point % 4) * BLOCK + o % BLOCK) * 2 + i % 2] = <bf16 as Value>::from_f32(*w);
+            for (pair, w) in w.chunks_exact(2 * cout).enumerate() {
+                let (even, odd) = w.split_at(cout);
+                for (block, (even, odd)) in even.chunks(BLOCK).zip(odd.chunks(BLOCK)).enumerate() {
+                    let row = (block * 4 + point / 4) * k / 2 + pair;
+                    let to = data[(row * 4 + point % 4) * 2 * BLOCK..][..2 * BLOCK].chunks_exact_mut(2);
+                    for (to, (even, odd)) in to.zip(even.iter().zip(odd)) {
+                        to.copy_from_slice(&[
+                            <bf16 as Value>::from_f32(*even),
+                            <bf16 as Value>::from_f32(*odd),
+                        ]);
+                    }
+                }
             }
         }
         Self { data, k, cout: blocks * BLOCK }

@@ -78,16 +78,6 @@ pub(super) fn same3<T: Kernel>(cin: usize, cout: usize, w: &[f32]) -> Conv3<T> {
 }
 
 fn pack_one<T: Kernel>(c: &Conv, w: &[f32], trained: bool) -> PackedConv<T> {
-    let dense = |shape: [usize; 4], at: &dyn Fn(usize, usize, usize, usize) -> usize| {
-        let mut out = vec![0.0; shape.iter().product()];
-        let side = c.side();
-        for (from, value) in w.iter().enumerate() {
-            let (rest, x) = (from / side, from % side);
-            let (rest, y) = (rest / side, rest % side);
-            out[at(rest / c.cin, rest % c.cin, y, x)] = *value;
-        }
-        out
-    };
     let gemm = |cout: usize, w: &[f32]| {
         let mut packed = gemm::Packed::default();
         packed.pack(cout, w);
@@ -101,32 +91,53 @@ fn pack_one<T: Kernel>(c: &Conv, w: &[f32], trained: bool) -> PackedConv<T> {
     match c.kind {
         Kind::Same => {
             let (ci, co) = (cin.next_multiple_of(16), cout.next_multiple_of(16));
-            let straight = dense([3, 3, ci, cout], &|o, i, y, x| ((y * 3 + x) * ci + i) * cout + o);
+            let straight = dense(c, w, [3, 3, ci, cout], |o, i, y, x| ((y * 3 + x) * ci + i) * cout + o);
             let forward = same3(ci, cout, &straight);
             let backward = trained.then(|| {
-                let turned = dense([3, 3, co, cin], &|o, i, y, x| (((2 - y) * 3 + 2 - x) * co + o) * cin + i);
+                let turned =
+                    dense(c, w, [3, 3, co, cin], |o, i, y, x| (((2 - y) * 3 + 2 - x) * co + o) * cin + i);
                 same3(co, cin, &turned)
             });
             PackedConv::Same { forward, backward }
         }
         Kind::Down => {
-            let straight = dense([2, 2, cin, cout], &|o, i, y, x| ((y * 2 + x) * cin + i) * cout + o);
+            let straight = dense(c, w, [2, 2, cin, cout], |o, i, y, x| ((y * 2 + x) * cin + i) * cout + o);
             if !trained {
                 return PackedConv::Halve(kernel::<T>(2, cout, &straight));
             }
-            let turned = dense([2, cout, 2, cin], &|o, i, y, x| ((y * cout + o) * 2 + x) * cin + i);
+            let turned = dense(c, w, [2, cout, 2, cin], |o, i, y, x| ((y * cout + o) * 2 + x) * cin + i);
             PackedConv::Down { forward: gemm(cout, &straight), backward: halves(2 * cin, &turned) }
         }
         Kind::Up => {
-            let straight = dense([2, cin, 2, cout], &|o, i, y, x| ((y * cin + i) * 2 + x) * cout + o);
+            let straight = dense(c, w, [2, cin, 2, cout], |o, i, y, x| ((y * cin + i) * 2 + x) * cout + o);
             if !trained {
                 let (even, odd) = straight.split_at(straight.len() / 2);
                 return PackedConv::Double([even, odd].map(|w| kernel::<T>(1, 2 * cout, w)));
             }
-            let turned = dense([2, 2, cout, cin], &|o, i, y, x| ((y * 2 + x) * cout + o) * cin + i);
+            let turned = dense(c, w, [2, 2, cout, cin], |o, i, y, x| ((y * 2 + x) * cout + o) * cin + i);
             PackedConv::Up { forward: halves(2 * cout, &straight), backward: gemm(cin, &turned) }
         }
     }
+}
+
+/// The weights `(cout, cin, side, side)` in another order: that of output o, input i, row y, column x goes to place
+/// `at(o, i, y, x)` of `shape`; the rest is 0. A training does this in every step.
+fn dense(
+    c: &Conv,
+    w: &[f32],
+    shape: [usize; 4],
+    at: impl Fn(usize, usize, usize, usize) -> usize,
+) -> Vec<f32> {
+    let mut out = vec![0.0; shape.iter().product()];
+    let side = c.side();
+    for (o, of_output) in w.chunks_exact(c.cin * side * side).enumerate() {
+        for (i, square) in of_output.chunks_exact(side * side).enumerate() {
+            for (y, row) in square.chunks_exact(side).enumerate() {
+                row.iter().enumerate().for_each(|(x, value)| out[at(o, i, y, x)] = *value);
+            }
+        }
+    }
+    out
 }
 
 /// Weights `[tap][k][cout]` as the kernel reads them.
