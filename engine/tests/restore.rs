@@ -196,11 +196,12 @@ proptest! {
     #[test]
     fn any_part(
         top in 0usize..60, left in 0usize..60, rows in 1usize..40, cols in 1usize..40,
-        stride in 1usize..9, nfe in 1usize..4,
+        stride in 1usize..9, nfe in 1usize..4, orientations in 0usize..4,
     ) {
         let (width, height) = (101, 103);
         let rgb = picture(width, height);
-        let (one, _) = restorer(stride, options(48, nfe));
+        let tta = RestoreOptions::TTA[orientations];
+        let (one, _) = restorer(stride, RestoreOptions { tta, ..options(48, nfe) });
         let whole = run(&one, &rgb, width, height);
         let window = Window { rows: top..top + rows, cols: left..left + cols };
         let part = one.restore_part(&rgb, width, height, &window, &Request::default(), &Cancel::default()).unwrap();
@@ -213,6 +214,30 @@ proptest! {
         }
         prop_assert_eq!(bits(&part), bits(&want));
     }
+}
+
+/// The mean of both ways of looking, by hand; each orientation is a run of its own.
+#[test]
+fn two_orientations_are_averaged() {
+    let (width, height) = (33, 21);
+    let rgb = picture(width, height);
+    let mirror = |rgb: &[f32]| -> Vec<f32> {
+        rgb.chunks_exact(width).flat_map(|row| row.iter().rev().copied().collect::<Vec<_>>()).collect()
+    };
+    let (one, calls) = restorer(4, options(0, 1));
+    let straight = run(&one, &rgb, width, height);
+    let mirrored = mirror(&run(&one, &mirror(&rgb), width, height));
+    assert_ne!(straight, mirrored);
+    let before = calls.load(Ordering::Relaxed);
+    let two = one.with_options(RestoreOptions { tta: 2, ..options(0, 1) }).unwrap();
+    let got = run(&two, &rgb, width, height);
+    assert_eq!(calls.load(Ordering::Relaxed) - before, 2);
+    for ((got, a), b) in got.iter().zip(&straight).zip(&mirrored) {
+        assert!((got - 0.5 * (a + b)).abs() < 1e-6);
+    }
+    assert!(two.about().ends_with("tta 2") && two.macs(width, height) == 2.0 * one.macs(width, height));
+    let refused = one.with_options(RestoreOptions { tta: 3, ..options(0, 1) }).err().unwrap().to_string();
+    assert!(refused.contains("tta") && refused.contains("1, 2, 4 or 8"), "{refused}");
 }
 
 #[test]

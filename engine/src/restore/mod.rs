@@ -59,6 +59,7 @@ mod options;
 mod raw;
 mod sample;
 mod tiled;
+mod tta;
 
 use std::sync::{
     Arc,
@@ -246,7 +247,8 @@ impl Restorer {
     pub fn about(&self) -> String {
         let steps = if self.nfe() == 1 { "1 step".into() } else { format!("{} steps", self.nfe()) };
         let (name, precision) = (&self.model.config.name, self.options.precision.name());
-        format!("{name}, {steps}, {}, {precision}", self.device())
+        let tta = if self.options.tta > 1 { format!(", tta {}", self.options.tta) } else { String::new() };
+        format!("{name}, {steps}, {}, {precision}{tta}", self.device())
     }
 
     /// Pictures so far, of this restorer and its clones (but [`Restorer::twin`]), that went beyond the range of its precision and were
@@ -266,7 +268,7 @@ impl Restorer {
         let network = &self.model.network;
         let stride = network.stride().max(1);
         let (w, h) = (width.next_multiple_of(stride), height.next_multiple_of(stride));
-        network.macs_per_pixel(h, w) * (w * h * self.nfe()) as f64
+        network.macs_per_pixel(h, w) * (w * h * self.nfe() * self.options.tta) as f64
     }
 
     /// Restores one picture.
@@ -310,22 +312,21 @@ impl Restorer {
     ) -> Result<Vec<f32>> {
         check_size(rgb, width, height, window, request)?;
         cancel.check()?;
-        let input = || Tensor::from_slice(rgb, (1, 3, height, width), &Device::Cpu);
+        let size = (height, width);
+        let input = || window.cut(&Tensor::from_slice(rgb, (1, 3, height, width), &Device::Cpu)?);
         if self.options.strength == 0.0 {
-            return to_host(&window.cut(&input()?)?);
+            return to_host(&input()?);
         }
         let run = || -> Result<Vec<f32>> {
-            let input = input()?;
-            let sample =
-                |network: &dyn Network| to_host(&self.sample(network, &input, window, request, cancel)?);
-            let restored = sample(&*self.model.network)?;
-            let mut restored =
-                self.model.exact.unless_finite(self.options.precision, restored, &self.recomputed, sample)?;
+            let mut restored = match self.options.tta {
+                1 => self.as_it_lies(rgb, size, window, request, cancel)?,
+                count => self.averaged(count, rgb, size, window, request, cancel)?,
+            };
             if is_grey(rgb) {
                 grey::make_grey(&mut restored);
             }
             if self.options.strength < 1.0 {
-                let input = to_host(&window.cut(&input)?)?;
+                let input = to_host(&input()?)?;
                 let strength = self.options.strength;
                 restored.iter_mut().zip(input).for_each(|(out, x)| *out = x + strength * (*out - x));
             }

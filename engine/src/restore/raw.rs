@@ -55,7 +55,11 @@ impl Restorer {
         use crate::{ops::Precision, ops::cuda::Gpu, tile::Window};
 
         let model = &*self.model;
-        if !model.device.is_cuda() || self.options.strength < 1.0 || request.mask.is_some() {
+        if !model.device.is_cuda()
+            || self.options.strength < 1.0
+            || self.options.tta > 1
+            || request.mask.is_some()
+        {
             return Ok(None);
         }
         cancel.check()?;

@@ -10,7 +10,7 @@ use crate::{
     Cancel, Result,
     denoiser::BridgeDenoiser,
     net::Network,
-    ops::transfer::to_device,
+    ops::transfer::{to_device, to_host},
     sampler::{Run, SeededNoise},
     tile::{CUT, Plan, Window, pad_edges},
 };
@@ -19,6 +19,21 @@ use crate::{
 const CUDA_TILE: usize = 2048;
 
 impl Restorer {
+    /// The sampler's result for the window, in f32 if it goes beyond the range of the precision.
+    pub(super) fn as_it_lies(
+        &self,
+        rgb: &[f32],
+        (height, width): (usize, usize),
+        window: &Window,
+        request: &Request,
+        cancel: &Cancel,
+    ) -> Result<Vec<f32>> {
+        let input = Tensor::from_slice(rgb, (1, 3, height, width), &Device::Cpu)?;
+        let sample = |network: &dyn Network| to_host(&self.sample(network, &input, window, request, cancel)?);
+        let restored = sample(&*self.model.network)?;
+        self.model.exact.unless_finite(self.options.precision, restored, &self.recomputed, sample)
+    }
+
     /// Runs the sampler with `network`, the model's or the same in f32, on as much of `input`, `(1, 3, H, W)` on the CPU, as `window` depends on, and
     /// returns the window of the result, `(1, 3, rows, cols)`.
     pub(super) fn sample(

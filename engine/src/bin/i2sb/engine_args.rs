@@ -32,6 +32,10 @@ pub struct EngineArgs {
     /// Number type of the network's multiplications
     #[arg(long, value_name = "TYPE", default_value = RestoreOptions::default().precision.name(), value_parser = precision)]
     pub precision: Precision,
+    /// Restore the picture in so many orientations, mirrored and turned, and average: 1, 2, 4 or 8, as many times the work
+    /// (test-time augmentation)
+    #[arg(long, value_name = "N", default_value_t = RestoreOptions::default().tta)]
+    pub tta: usize,
     /// Edge of a tile in pixels; 0: chosen so that memory stays bounded. Does not change the result
     #[arg(long, value_name = "PX", default_value_t = RestoreOptions::default().tile)]
     pub tile: usize,
@@ -60,6 +64,7 @@ impl EngineArgs {
             nfe: self.steps,
             sampler: self.sampler.clone(),
             seed: self.seed,
+            tta: self.tta,
             tile: self.tile,
             threads: self.threads,
             ..RestoreOptions::default()
