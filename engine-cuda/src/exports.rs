@@ -173,8 +173,7 @@ pub unsafe extern "C" fn i2sb_cuda_restore(engine: *mut Engine, frame: *const Fr
         let rgb = unsafe { std::slice::from_raw_parts(frame.input, samples) };
         // SAFETY: the caller's promise.
         let wish = unsafe { wish(frame.knobs)? };
-        let ask = Ask { cancelled: frame.cancelled, context: frame.context };
-        let cancel = Cancel::when(move || ask.cancelled());
+        let cancel = asking(frame.cancelled, frame.context);
         let restored = state.restore(rgb, (frame.width, frame.height), &wish, &cancel).map_err(failed)?;
         // SAFETY: not null, the caller has as many samples there; `restored` is memory of its own.
         unsafe { std::ptr::copy_nonoverlapping(restored.as_ptr(), frame.output, samples) };
@@ -217,8 +216,7 @@ pub unsafe extern "C" fn i2sb_cuda_restore_raw(
         // SAFETY: not null, and the caller has `length` bytes there.
         let bytes = unsafe { std::slice::from_raw_parts_mut(frame.bytes, frame.length) };
         let mut raw = Raw { view, color, bytes: bytes.to_vec() };
-        let ask = Ask { cancelled: frame.cancelled, context: frame.context };
-        let cancel = Cancel::when(move || ask.cancelled());
+        let cancel = asking(frame.cancelled, frame.context);
         let broken = state.restore_raw(&mut raw, frame.strength, &wish, &cancel).map_err(failed)?;
         bytes.copy_from_slice(&raw.bytes);
         // SAFETY: not null, so it is the caller's number.
@@ -240,6 +238,12 @@ pub unsafe extern "C" fn i2sb_cuda_free(engine: *mut Engine) {
         let state = unsafe { Box::from_raw(engine.cast::<State>()) };
         let _ = catch_unwind(AssertUnwindSafe(|| drop(state)));
     }
+}
+
+/// A token that asks the caller.
+fn asking(cancelled: Cancelled, context: *const c_void) -> Cancel {
+    let ask = Ask { cancelled, context };
+    Cancel::when(move || ask.cancelled())
 }
 
 /// The caller's question, as something that may be asked from any thread while the call lasts.

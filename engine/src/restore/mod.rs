@@ -319,7 +319,7 @@ impl Restorer {
         }
         let run = || -> Result<Vec<f32>> {
             let mut restored = match self.options.tta {
-                1 => self.as_it_lies(rgb, size, window, request, cancel)?,
+                1 => self.restore_once(rgb, size, window, request, cancel)?,
                 count => self.averaged(count, rgb, size, window, request, cancel)?,
             };
             if is_grey(rgb) {

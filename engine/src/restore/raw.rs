@@ -34,7 +34,7 @@ impl Restorer {
             return Err(Error::shape("frame", &[raw.bytes.len()], expected));
         }
         #[cfg(feature = "cudnn")]
-        if let Some(broken) = self.restore_there(raw, strength, request, cancel)? {
+        if let Some(broken) = self.restore_on_device(raw, strength, request, cancel)? {
             return Ok(broken);
         }
         let mut rgb = vec![0.0; 3 * view.pixels()];
@@ -45,7 +45,7 @@ impl Restorer {
 
     /// The same on a CUDA device; `None` if it is not for there.
     #[cfg(feature = "cudnn")]
-    fn restore_there(
+    fn restore_on_device(
         &self,
         raw: &mut Raw,
         strength: f32,
@@ -68,7 +68,7 @@ impl Restorer {
         let (bytes, seen) = self.install(|| -> Result<_> {
             let gpu = Gpu::of(&model.device)?;
             let (there, x1) = gpu.frame_up(raw, (height, width))?;
-            let restored = self.sampled(&*model.network, &x1, None, &whole, request, cancel)?;
+            let restored = self.run_sampler(&*model.network, &x1, None, &whole, request, cancel)?;
             Ok(gpu.frame_down(there, &x1, &restored, strength)?)
         })?;
         if seen.infinite && self.options.precision != Precision::F32 {

@@ -20,7 +20,7 @@ const CUDA_TILE: usize = 2048;
 
 impl Restorer {
     /// The sampler's result for the window, in f32 if it goes beyond the range of the precision.
-    pub(super) fn as_it_lies(
+    pub(super) fn restore_once(
         &self,
         rgb: &[f32],
         (height, width): (usize, usize),
@@ -59,7 +59,7 @@ impl Restorer {
         let x1 = padded(input)?;
         let mask = |mask| padded(&Tensor::from_slice(mask, (1, 1, height, width), &Device::Cpu)?);
         let mask = request.mask.map(mask).transpose()?;
-        let restored = self.sampled(network, &x1, mask.as_ref(), &region, request, cancel)?;
+        let restored = self.run_sampler(network, &x1, mask.as_ref(), &region, request, cancel)?;
         window.relative_to(&region).cut(&restored)
     }
 
@@ -71,7 +71,7 @@ impl Restorer {
 
     /// Runs the sampler with `network` on `x1` and a mask of its size, which are the window `region` of a padded picture and on the
     /// network's device; returns as much.
-    pub(super) fn sampled(
+    pub(super) fn run_sampler(
         &self,
         network: &dyn Network,
         x1: &Tensor,

@@ -101,7 +101,7 @@ impl Restorer {
                 |done: f32| request.progress.iter().for_each(|p| p((i as f32 + done) / count as f32));
             let request = Request { mask: mask.as_deref(), progress: Some(&progress), ..*request };
             let there = turn.window(window, size);
-            let restored = self.as_it_lies(&picture, turn.size(size), &there, &request, cancel)?;
+            let restored = self.restore_once(&picture, turn.size(size), &there, &request, cancel)?;
             turn.add_back(&restored, 1.0 / count as f32, window, size, &mut sum);
         }
         Ok(sum)

@@ -46,9 +46,9 @@ struct Frame {
     big: u32,
     sub: [u32; 2],
     site: [f32; 2],
-    from_chroma: [f32; 4],
+    chroma_gains: [f32; 4],
     luma: [f32; 3],
-    to_chroma: [f32; 2],
+    difference_gains: [f32; 2],
 }
 
 // SAFETY: numbers alone, in C's layout, as the kernels declare it.
@@ -97,15 +97,20 @@ impl Frame {
             big,
             sub: [format.sub.0, format.sub.1],
             site: [color.site.0, color.site.1],
-            from_chroma: color.chroma_gains(),
+            chroma_gains: color.chroma_gains(),
             luma: [color.kr, color.kg(), color.kb],
-            to_chroma: color.difference_gains(),
+            difference_gains: color.difference_gains(),
         })
     }
 }
 
 /// What the kernels saw of a frame: `Seen` in `frames.cuh`, behind the frame's bytes.
 const SEEN: usize = 12;
+
+/// Where that begins: numbers lie on multiples of their size.
+fn seen_at(length: usize) -> usize {
+    length.next_multiple_of(size_of::<u32>())
+}
 
 /// A frame on the device.
 pub(crate) struct DeviceFrame {
@@ -139,7 +144,7 @@ impl Gpu {
         if length != raw.view.bytes() {
             candle_core::bail!("{length} bytes instead of {}", raw.view.bytes());
         }
-        let mut bytes = self.bytes(length.next_multiple_of(4) + SEEN)?;
+        let mut bytes = self.bytes(seen_at(length) + SEEN)?;
         let tail = length..bytes.len();
         self.stream.memset_zeros(&mut bytes.slice_mut(tail)).w()?;
         self.upload_bytes(&raw.bytes, &mut bytes.slice_mut(..length))?;
@@ -147,7 +152,7 @@ impl Gpu {
         // SAFETY: the kernel writes all of it.
         let planes = unsafe { self.stream.alloc::<f32>(values) }.w()?;
         let (from, to) = (self.address(&bytes), self.address(&planes));
-        let (seen, h, w) = (from + length.next_multiple_of(4) as u64, narrow(padded.0)?, narrow(padded.1)?);
+        let (seen, h, w) = (from + seen_at(length) as u64, narrow(padded.0)?, narrow(padded.1)?);
         let threads = narrow(padded.0 * padded.1)?;
         launch!(self, "frame_to_rgb", over(threads), frame, from, to, seen, h, w)?;
         let storage = Storage::Cuda(CudaStorage::wrap_cuda_slice(planes, self.device.clone()));
@@ -182,14 +187,14 @@ impl Gpu {
         let (restored, frame) = (restored.contiguous()?, there.frame);
         let (before, after) = (address(input)?, address(&restored)?);
         let to = self.address(&there.bytes);
-        let seen = to + there.length.next_multiple_of(4) as u64;
+        let seen = to + seen_at(there.length) as u64;
         let cells = |side: u32, sub: u32| ((side - 1) >> sub) as usize + 1;
         let threads = narrow(cells(frame.width, frame.sub[0]) * cells(frame.height, frame.sub[1]))?;
         let (gain, h, w) = (0.5 * strength, narrow(h)?, narrow(w)?);
         launch!(self, "add_difference", over(threads), frame, to, before, after, seen, gain, h, w)?;
         let mut bytes = vec![0; there.bytes.len()];
         self.download_bytes(&there.bytes.as_view(), &mut bytes)?;
-        let told = |number: usize| bytes[bytes.len() - SEEN + 4 * number..][..4] != [0; 4];
+        let told = |number: usize| bytes[seen_at(there.length) + 4 * number..][..4] != [0; 4];
         let seen = Seen { broken: told(1), infinite: told(2) };
         bytes.truncate(there.length);
         Ok((bytes, seen))

@@ -1,22 +1,24 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Launches of the kernels in `kernels.cu`, one function each. Addresses are the caller's promise.
 
+use std::ops::Deref;
+
 use candle_core::{
     Tensor,
     cuda_backend::{
         WrapErr,
-        cudarc::driver::{LaunchConfig, PushKernelArg},
+        cudarc::driver::{CudaFunction, LaunchConfig, PushKernelArg},
     },
 };
 
 use super::{Address, Gpu, Number, custom::resample};
 
-pub(super) mod ptx {
+mod ptx {
     include!(concat!(env!("OUT_DIR"), "/kernels.rs"));
 }
 
 /// Name under which the device knows our kernels.
-pub(super) const MODULE: &str = "i2sb";
+const MODULE: &str = "i2sb";
 /// Channels that a thread handles; activations have multiples of it.
 pub(crate) const PACK: usize = 8;
 /// Threads of a block.
@@ -74,7 +76,7 @@ pub(crate) struct Affine {
 
 macro_rules! launch {
     ($gpu:expr, $name:expr, $config:expr, $($arg:expr),+ $(,)?) => {{
-        let function = $gpu.device().get_or_load_custom_func($name, $crate::ops::cuda::launch::MODULE, $crate::ops::cuda::launch::ptx::KERNELS)?;
+        let function = $gpu.kernel($name)?;
         let mut builder = $gpu.stream.launch_builder(&function);
         candle_core::builder_arg!(builder, $($arg),+);
         // SAFETY: the arguments are those of the kernel's declaration; the addresses hold as many
@@ -98,6 +100,14 @@ fn named(kernel: &str, number: Number) -> String {
 }
 
 impl Gpu {
+    /// A kernel by its name, loaded when it is first asked for.
+    pub(super) fn kernel(
+        &self,
+        name: &str,
+    ) -> candle_core::Result<impl Deref<Target = CudaFunction> + use<>> {
+        self.device().get_or_load_custom_func(name, MODULE, ptx::KERNELS)
+    }
+
     /// `(B, planes, h·u, w·u)` f32 → `(B, h, w, C)`: squares become channels, the rest is 0.
     #[allow(clippy::too_many_arguments)]
     pub fn stem(
