@@ -88,20 +88,21 @@ fn what_needs_decoded_pictures_gets_them() {
 #[test]
 fn equal_frames_are_restored_once_unless_strength_moves() {
     let (mut h, info) = playing("model=null:raw:add");
-    // Decoded, as the engine is not there yet.
+    // Decoded, unless the engine was there already.
     h.push(flat(&info, 50, 0)).unwrap();
     pull(&mut h);
+    let raw = count(&h, "recomputed");
     for index in 0..3 {
         h.push(flat(&info, 100, index)).unwrap();
         assert!((mean(&info, &pull(&mut h)) - 109.0).abs() < 0.5);
     }
-    assert_eq!((count(&h, "restored"), count(&h, "repeated"), count(&h, "recomputed")), (4, 2, 1));
+    assert_eq!((count(&h, "restored"), count(&h, "repeated"), count(&h, "recomputed") - raw), (4, 2, 1));
     h.element().unwrap().set_property("strength", 0.5f32);
     for index in 3..5 {
         h.push(flat(&info, 100, index)).unwrap();
         assert!((mean(&info, &pull(&mut h)) - 104.0).abs() < 0.6);
     }
-    assert_eq!((count(&h, "repeated"), count(&h, "recomputed")), (3, 2));
+    assert_eq!((count(&h, "repeated"), count(&h, "recomputed") - raw), (3, 2));
 }
 
 #[test]
