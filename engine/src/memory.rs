@@ -17,17 +17,17 @@ use std::{
 
 use rayon::prelude::*;
 
-/// Bytes from which on a block is kept.
-const LARGE: usize = 1 << 20;
+/// Bytes from which on a block is kept: the size from which on C libraries ask the system for each block.
+const LARGE: usize = 1 << 17;
 /// Most bytes that are kept while nobody uses them.
 const MOST: usize = 512 << 20;
 /// Most blocks that are kept.
-const PLACES: usize = 32;
+const PLACES: usize = 128;
 /// Alignment of large blocks: a line of the caches.
 const ALIGN: usize = 64;
 
-/// The system's allocator, but freed blocks of a mebibyte and more wait, up to 512 MiB of them, for a request
-/// of their size; the one that has waited longest leaves first.
+/// The system's allocator, but freed blocks of 128 KiB and more, which C libraries give back at once, wait, up to
+/// 512 MiB of them, for a request of their size; the one that has waited longest leaves first.
 #[derive(Debug, Clone, Copy)]
 pub struct KeepsLarge;
 
