@@ -282,3 +282,33 @@ fn a_killed_training_goes_on_to_the_same_bits() {
     assert!(read("whole/state.safetensors") == read("parts/state.safetensors"), "the states differ");
     assert_eq!(read("whole/log.csv"), read("parts/log.csv"));
 }
+
+#[test]
+fn a_preset_is_calibrated_and_then_runs_in_bytes() {
+    let room = Room::new();
+    let model = "--model weights/tiny-v1";
+    for at in 0..3 {
+        room.picture(&format!("photos/{at}.png"), 40 + at, 33, false, false);
+    }
+    let before = room.i2sb(&format!("restore photos/0.png -o a.png --precision int8 {model}")).ends_with(1);
+    assert!(before.err.contains("i2sb calibrate"), "{}", before.err);
+    room.i2sb(&format!("calibrate photos {model}")).ends_with(2);
+    let done = room.i2sb(&format!("calibrate photos --degrade jpeg:20-90 {model}")).ends_with(0);
+    assert!(done.out.contains("int8.safetensors") && done.out.contains("i2sb eval"), "{}", done.out);
+    let file = || fs::read(room.path("weights/tiny-v1/int8.safetensors")).unwrap();
+    let ranges = file();
+    room.i2sb(&format!("restore photos/0.png -o a.png --precision int8 {model}")).ends_with(0);
+    room.i2sb(&format!("restore photos/0.png -o b.png {model}")).ends_with(0);
+    let (bytes, exact) = (room.load("a.png"), room.load("b.png"));
+    let psnr = i2sb::metric::psnr_rgb(&exact.rgb, &bytes.rgb).unwrap();
+    assert!(bytes.rgb != exact.rgb && psnr > 28.0, "{psnr} dB");
+    // The same pictures give the same ranges, on however many threads; a picture that cannot be read stops all.
+    room.i2sb(&format!("calibrate photos --degrade jpeg:20-90 --threads 1 {model}")).ends_with(0);
+    assert!(file() == ranges);
+    fs::write(room.path("photos/1.png"), b"no picture").unwrap();
+    let broken = room.i2sb(&format!("calibrate photos --degrade none {model}")).ends_with(1);
+    assert!(broken.err.contains("1.png") && broken.err.contains("nothing was written"), "{}", broken.err);
+    assert!(file() == ranges);
+    let inside = room.i2sb("calibrate photos --degrade none --model nosuch").ends_with(1);
+    assert!(inside.err.contains("nosuch"), "{}", inside.err);
+}

@@ -5,7 +5,11 @@
 use candle_core::Device;
 use i2sb::{
     Cancel,
-    net::{NetworkConfig, bridge::BridgeNetConfig, random::RandomWeights},
+    net::{
+        Network, NetworkConfig,
+        bridge::{BridgeNet, BridgeNetConfig, Layout, activations},
+        random::RandomWeights,
+    },
     noise::{self, NoiseKey},
     ops::{Cpu, Precision},
     preset::{BridgeConfig, PresetConfig, SamplingConfig},
@@ -36,8 +40,21 @@ fn config() -> PresetConfig {
 fn restorer(options: RestoreOptions) -> Restorer {
     let config = config();
     let weights = RandomWeights::new(&config.network, 3).unwrap();
-    let network = config.network.build(&weights, &Device::Cpu, options.precision).unwrap();
+    let network = match (&config.network, options.precision) {
+        (NetworkConfig::Bridge(network), Precision::Int8) => in_bytes(network, &weights),
+        _ => config.network.build(&weights, &Device::Cpu, options.precision).unwrap(),
+    };
     Restorer::from_network(network, Device::Cpu, config, options).unwrap()
+}
+
+/// Zero lies elsewhere in each channel's bytes, so that a border of other bytes would show.
+fn in_bytes(config: &BridgeNetConfig, weights: &RandomWeights) -> Box<dyn Network> {
+    let range = |channel: usize| [-0.5 - channel as f32 / 16.0, 4.0];
+    let ranges =
+        activations(config).unwrap().into_iter().map(|(_, shape)| (0..shape[0]).map(range).collect());
+    let layout = Layout::new(config).unwrap();
+    let params = layout.gather(weights).unwrap();
+    Box::new(BridgeNet::in_bytes(layout, params, &ranges.collect::<Vec<_>>()).unwrap())
 }
 
 fn bits(restorer: &Restorer, width: usize, height: usize) -> Vec<u32> {
@@ -51,7 +68,7 @@ fn bits(restorer: &Restorer, width: usize, height: usize) -> Vec<u32> {
 
 fn precisions() -> Vec<Precision> {
     let bf16 = Cpu::detect().bf16.map(|_| Precision::Bf16);
-    [Precision::F32].into_iter().chain(bf16).collect()
+    [Precision::F32, Precision::Int8].into_iter().chain(bf16).collect()
 }
 
 #[test]

@@ -6,6 +6,8 @@ pub mod bridge;
 pub mod params;
 pub mod random;
 
+use std::sync::Arc;
+
 use candle_core::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
@@ -40,6 +42,29 @@ pub trait Network: Send + Sync {
 
     /// Multiply-accumulates per pixel of a picture of `height` × `width`.
     fn macs_per_pixel(&self, height: usize, width: usize) -> f64;
+}
+
+/// Shared: for those who want to ask the network something afterwards.
+impl<N: Network + ?Sized> Network for Arc<N> {
+    fn forward(&self, x: &Tensor, noise_level: &[f32], cancel: &Cancel) -> Result<Tensor> {
+        (**self).forward(x, noise_level, cancel)
+    }
+
+    fn in_channels(&self) -> usize {
+        (**self).in_channels()
+    }
+
+    fn stride(&self) -> usize {
+        (**self).stride()
+    }
+
+    fn halo(&self) -> Option<usize> {
+        (**self).halo()
+    }
+
+    fn macs_per_pixel(&self, height: usize, width: usize) -> f64 {
+        (**self).macs_per_pixel(height, width)
+    }
 }
 
 /// What a network is built from, by family; the table `[network]` of a preset's `config.toml`.

@@ -2,6 +2,7 @@
 //! What becomes of a convolution's sums, taken while they are in registers.
 
 use super::{
+    int8::Scales,
     isa::Isa,
     lanes::{Lanes, Plain},
     map::Value,
@@ -22,6 +23,18 @@ pub(crate) trait Finish {
     unsafe fn take<L: Lanes>(&mut self, sums: L, row: usize, x: usize, channel: usize);
 }
 
+/// Where finished values go.
+pub(crate) trait Target {
+    /// As [`Finish::fits`].
+    fn fits(&self, rows: usize, w: usize, c: usize) -> bool;
+
+    /// Takes the values of the channels from `channel` on of pixel `x` of the first (0) or second (1) row.
+    ///
+    /// # Safety
+    /// As [`Finish::take`].
+    unsafe fn put<L: Lanes>(&mut self, values: L, row: usize, x: usize, channel: usize);
+}
+
 /// One or two neighbouring lines of a map, borders included.
 pub(crate) struct Lines<'a, T> {
     values: &'a mut [T],
@@ -36,7 +49,7 @@ impl<'a, T> Lines<'a, T> {
         Self { values, pitch, c }
     }
 
-    fn fits(&self, rows: usize, w: usize, c: usize) -> bool {
+    fn holds(&self, rows: usize, w: usize, c: usize) -> bool {
         rows >= 1 && c == self.c && (rows - 1) * self.pitch + (w + 1) * c <= self.values.len()
     }
 
@@ -51,13 +64,75 @@ impl<'a, T> Lines<'a, T> {
     }
 }
 
-/// `out = T(silu(sums + bias))`, settled.
-pub(crate) struct Activated<'a, T> {
-    pub bias: &'a [f32],
-    pub out: Lines<'a, T>,
+/// Numbers, rounded as their type is.
+impl<T: Value> Target for Lines<'_, T> {
+    fn fits(&self, rows: usize, w: usize, c: usize) -> bool {
+        self.holds(rows, w, c)
+    }
+
+    #[inline(always)]
+    unsafe fn put<L: Lanes>(&mut self, values: L, row: usize, x: usize, channel: usize) {
+        // SAFETY: the caller's contract.
+        unsafe { T::store(values, self.at(row, x, channel)) }
+    }
 }
 
-impl<T: Value> Finish for Activated<'_, T> {
+/// Bytes, values beyond their range at its ends.
+pub(crate) struct Bytes<'a> {
+    pub lines: Lines<'a, u8>,
+    pub scales: &'a Scales,
+}
+
+impl Target for Bytes<'_> {
+    fn fits(&self, rows: usize, w: usize, c: usize) -> bool {
+        self.scales.zero().len() == c && self.lines.holds(rows, w, c)
+    }
+
+    #[inline(always)]
+    unsafe fn put<L: Lanes>(&mut self, values: L, row: usize, x: usize, channel: usize) {
+        // SAFETY: the caller's contract.
+        unsafe { self.scales.store(values, channel, self.lines.at(row, x, channel)) }
+    }
+}
+
+/// One after the other.
+impl<A: Target, B: Target> Target for (A, B) {
+    fn fits(&self, rows: usize, w: usize, c: usize) -> bool {
+        self.0.fits(rows, w, c) && self.1.fits(rows, w, c)
+    }
+
+    #[inline(always)]
+    unsafe fn put<L: Lanes>(&mut self, values: L, row: usize, x: usize, channel: usize) {
+        // SAFETY: the caller's contract.
+        unsafe {
+            self.0.put(values, row, x, channel);
+            self.1.put(values, row, x, channel);
+        }
+    }
+}
+
+/// If there is one.
+impl<O: Target> Target for Option<O> {
+    fn fits(&self, rows: usize, w: usize, c: usize) -> bool {
+        self.as_ref().is_none_or(|out| out.fits(rows, w, c))
+    }
+
+    #[inline(always)]
+    unsafe fn put<L: Lanes>(&mut self, values: L, row: usize, x: usize, channel: usize) {
+        if let Some(out) = self {
+            // SAFETY: the caller's contract.
+            unsafe { out.put(values, row, x, channel) }
+        }
+    }
+}
+
+/// `out = silu(sums + bias)`, settled.
+pub(crate) struct Activated<'a, O> {
+    pub bias: &'a [f32],
+    pub out: O,
+}
+
+impl<O: Target> Finish for Activated<'_, O> {
     fn fits(&self, rows: usize, w: usize, c: usize) -> bool {
         self.bias.len() == c && self.out.fits(rows, w, c)
     }
@@ -68,20 +143,20 @@ impl<T: Value> Finish for Activated<'_, T> {
         // SAFETY: the caller's contract.
         unsafe {
             let sum = sums.add(L::load(self.bias.as_ptr().add(channel)));
-            T::store(silu_lanes(sum).settled(), self.out.at(row, x, channel));
+            self.out.put(silu_lanes(sum).settled(), row, x, channel);
         }
     }
 }
 
-/// `out = T(rest + (sums + bias))`, settled.
-pub(crate) struct Added<'a, T> {
+/// `out = rest + (sums + bias)`, settled.
+pub(crate) struct Added<'a, T, O> {
     pub bias: &'a [f32],
     /// Pixels of the same rows, without borders.
     pub rest: Option<[&'a [T]; 2]>,
-    pub out: Lines<'a, T>,
+    pub out: O,
 }
 
-impl<T: Value> Finish for Added<'_, T> {
+impl<T: Value, O: Target> Finish for Added<'_, T, O> {
     fn fits(&self, rows: usize, w: usize, c: usize) -> bool {
         let rest = self.rest.is_none_or(|rest| rest[..rows.min(2)].iter().all(|row| row.len() >= w * c));
         self.bias.len() == c && rows <= 2 && rest && self.out.fits(rows, w, c)
@@ -94,11 +169,11 @@ impl<T: Value> Finish for Added<'_, T> {
         unsafe {
             let mut sum = sums.add(L::load(self.bias.as_ptr().add(channel)));
             if let Some(rest) = self.rest {
-                let at = x * self.out.c + channel;
+                let at = x * self.bias.len() + channel;
                 debug_assert!(at + L::N <= rest[row].len());
                 sum = T::load::<L>(rest[row].as_ptr().add(at)).add(sum);
             }
-            T::store(sum.settled(), self.out.at(row, x, channel));
+            self.out.put(sum.settled(), row, x, channel);
         }
     }
 }
@@ -243,7 +318,7 @@ mod tests {
         let short = &row[..w * c - 1];
         let mut fits = |len: usize, rest, rows, w, c| {
             let out = Lines::new(&mut values[..len], pitch, 16);
-            Added { bias: &bias, rest, out }.fits(rows, w, c)
+            Added::<f32, _> { bias: &bias, rest, out }.fits(rows, w, c)
         };
         assert!(fits(2 * pitch, None, 2, w, c) && fits(2 * pitch, Some([&row, &row]), 2, w, c));
         // The border to the right is not written; a row or a pixel more is.

@@ -22,6 +22,8 @@ pub struct Cpu {
     pub isa: Isa,
     /// The fastest bfloat16 products, if there are any.
     pub bf16: Option<Bf16>,
+    /// The fastest products of bytes.
+    pub int8: Int8,
 }
 
 /// Instructions that multiply bfloat16 and add in f32. They may round differently.
@@ -31,6 +33,38 @@ pub enum Bf16 {
     Avx512,
     /// AMX tiles, with leave from the kernel to use them.
     Amx,
+}
+
+/// Instructions that multiply bytes and add in 32-bit integers. All give the same bits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Int8 {
+    /// Plain Rust: slower than f32.
+    Portable,
+    /// AVX-VNNI: fours of products, 8 sums at once.
+    AvxVnni,
+    /// AVX512_VNNI: 16 sums at once.
+    Avx512Vnni,
+}
+
+impl Int8 {
+    /// All that this processor runs, the plainest first.
+    pub fn every() -> Vec<Int8> {
+        let all = [Int8::Portable, Int8::AvxVnni, Int8::Avx512Vnni];
+        all.into_iter().filter(|i| i.available()).collect()
+    }
+
+    /// True if this processor has them.
+    pub fn available(self) -> bool {
+        match self {
+            Self::Portable => true,
+            #[cfg(target_arch = "x86_64")]
+            Self::AvxVnni => Isa::detect() >= Isa::Avx2 && is_x86_feature_detected!("avxvnni"),
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512Vnni => Isa::detect() == Isa::Avx512 && is_x86_feature_detected!("avx512vnni"),
+            #[cfg(not(target_arch = "x86_64"))]
+            _ => false,
+        }
+    }
 }
 
 impl Bf16 {
@@ -50,21 +84,24 @@ impl Cpu {
         *CPU.get_or_init(|| Self {
             isa: Isa::detect(),
             bf16: [Bf16::Amx, Bf16::Avx512].into_iter().find(|b| b.available()),
+            int8: Int8::every().last().copied().unwrap_or(Int8::Portable),
         })
     }
 
-    /// Name for benches and statistics, such as `avx512+amx`.
+    /// Name for benches and statistics, such as `avx512+amx+vnni`.
     pub fn name(self) -> String {
         let isa = match self.isa {
             Isa::Portable => "portable",
             Isa::Avx2 => "avx2",
             Isa::Avx512 => "avx512",
         };
-        match self.bf16 {
-            Some(Bf16::Amx) => format!("{isa}+amx"),
-            Some(Bf16::Avx512) => format!("{isa}+bf16"),
-            None => isa.to_owned(),
-        }
+        let bf16 = match self.bf16 {
+            Some(Bf16::Amx) => "+amx",
+            Some(Bf16::Avx512) => "+bf16",
+            None => "",
+        };
+        let int8 = if self.int8 == Int8::Portable { "" } else { "+vnni" };
+        format!("{isa}{bf16}{int8}")
     }
 }
 

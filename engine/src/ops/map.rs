@@ -105,7 +105,7 @@ pub(crate) struct Map<T> {
     pub data: Vec<T>,
 }
 
-impl<T: Value> Map<T> {
+impl<T: Copy + Default + Send + Sync> Map<T> {
     /// Gives the map another size, with a place for every row, keeping its memory; a map that has the
     /// size already is left as it is.
     pub fn reset(&mut self, h: usize, w: usize, c: usize) {
@@ -114,6 +114,12 @@ impl<T: Value> Map<T> {
 
     /// As [`Map::reset`], with places for `lines` rows only.
     pub fn reset_lines(&mut self, h: usize, w: usize, c: usize, lines: usize) {
+        self.reset_around(h, w, c, lines, &[T::default()]);
+    }
+
+    /// As [`Map::reset_lines`], with a border of pixels of `zero`, one value for all channels or one for each; the same in
+    /// every call.
+    pub fn reset_around(&mut self, h: usize, w: usize, c: usize, lines: usize, zero: &[T]) {
         assert!(c % 16 == 0, "maps have channels in multiples of 16, not {c}");
         if (self.h, self.w, self.c, self.lines) == (h, w, c, lines) && !self.data.is_empty() {
             return;
@@ -121,7 +127,8 @@ impl<T: Value> Map<T> {
         (self.h, self.w, self.c, self.lines) = (h, w, c, lines);
         self.data.clear();
         // A run reads up to 32 pixels and 32 values of k too far (ops::amx), one over every second pixel twice as far.
-        self.data.resize((lines + 2) * (w + 2) * c + 66 * c + 64, T::default());
+        let n = (lines + 2) * (w + 2) * c + 66 * c + 64;
+        self.data.extend(zero.iter().cycle().take(n));
     }
 
     /// Makes the map rows `rows` of a channels-last picture, lines of `w` pixels of `c` values: the lines above and
@@ -187,7 +194,9 @@ impl<T: Value> Map<T> {
         let high = high[..straight * pitch].par_chunks_mut(group * pitch);
         high.chain(low[..(rows.len() - straight) * pitch].par_chunks_mut(group * pitch))
     }
+}
 
+impl<T: Value> Map<T> {
     /// Rounds a plain channels-last picture of the same size into the map.
     pub fn fill(&mut self, isa: Isa, from: &[f32]) {
         for (y, row) in from.chunks_exact(self.w * self.c).enumerate() {

@@ -12,6 +12,7 @@ pub(crate) mod cuda;
 mod dot;
 pub(crate) mod finish;
 pub(crate) mod gemm;
+pub(crate) mod int8;
 mod isa;
 mod lanes;
 pub(crate) mod lease;
@@ -31,5 +32,5 @@ mod transform;
 mod winograd;
 
 pub use conv::Conv2d;
-pub use isa::{Bf16, Cpu, Isa};
+pub use isa::{Bf16, Cpu, Int8, Isa};
 pub use precision::{PRECISIONS, Precision};

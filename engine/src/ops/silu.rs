@@ -1,10 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! SiLU and its slope, written so that the compiler vectorises them and every lane has the same bits.
 
-use super::lanes::Lanes;
+use super::lanes::{INTEGER, Lanes};
 
-/// Adding 1.5·2²³ rounds to an integer, which then stands in the low bits in two's complement.
-const MAGIC: f32 = 12_582_912.0;
 /// Where [`exp`] is good.
 const RANGE: (f32, f32) = (-87.0, 88.0);
 /// −ln 2 in two parts (Cody and Waite).
@@ -17,8 +15,8 @@ const FACTORIALS: [f32; 7] = [1.0 / 720.0, 1.0 / 120.0, 1.0 / 24.0, 1.0 / 6.0, 0
 #[inline(always)]
 pub(crate) fn exp(x: f32) -> f32 {
     let x = x.clamp(RANGE.0, RANGE.1);
-    let shifted = x.mul_add(std::f32::consts::LOG2_E, MAGIC);
-    let n = shifted - MAGIC;
+    let shifted = x.mul_add(std::f32::consts::LOG2_E, INTEGER);
+    let n = shifted - INTEGER;
     let r = n.mul_add(LN_2[1], n.mul_add(LN_2[0], x));
     let mut p = FACTORIALS[0];
     for f in &FACTORIALS[1..] {
@@ -36,8 +34,8 @@ pub(crate) unsafe fn silu_lanes<L: Lanes>(v: L) -> L {
     // SAFETY: the caller's contract.
     unsafe {
         let x = L::splat(0.0).sub(v).clamp(RANGE.0, RANGE.1);
-        let shifted = x.mul_add(L::splat(std::f32::consts::LOG2_E), L::splat(MAGIC));
-        let n = shifted.sub(L::splat(MAGIC));
+        let shifted = x.mul_add(L::splat(std::f32::consts::LOG2_E), L::splat(INTEGER));
+        let n = shifted.sub(L::splat(INTEGER));
         let r = n.mul_add(L::splat(LN_2[1]), n.mul_add(L::splat(LN_2[0]), x));
         let mut p = L::splat(FACTORIALS[0]);
         for f in &FACTORIALS[1..] {

@@ -6,11 +6,13 @@
 //! | `config.toml` | [`PresetConfig`]: bridge, sampling and network |
 //! | `model.safetensors` | the weights, named after the network's modules |
 //! | `detail.safetensors` | optional: weights of the perceptual end, see [`Preset::with_detail`] |
+//! | `int8.safetensors` | optional: ranges of activations for [`Precision::Int8`], which `i2sb calibrate` writes |
 //! | `card.md` | what it was trained on, how, and how well it does |
 
 mod config;
 mod detail;
 mod embedded;
+mod int8;
 mod locate;
 
 use std::{
@@ -26,6 +28,7 @@ use candle_core::{DType, Device, Tensor};
 pub use config::{BridgeConfig, PresetConfig, SamplingConfig};
 pub use locate::{MODEL_PATH_VARIABLE, SearchPath};
 
+use self::int8::{Calibrated, check_ranges};
 use crate::{
     Error, Result,
     checkpoint::{SafetensorsFile, replace_file, write_safetensors},
@@ -39,6 +42,8 @@ pub const CONFIG_FILE: &str = "config.toml";
 pub const WEIGHTS_FILE: &str = "model.safetensors";
 /// Name of the perceptual end's weights in a preset's folder.
 pub const DETAIL_FILE: &str = "detail.safetensors";
+/// Name of the ranges of activations in a preset's folder.
+pub const INT8_FILE: &str = "int8.safetensors";
 /// Name of the model card in a preset's folder.
 pub const CARD_FILE: &str = "card.md";
 
@@ -54,6 +59,7 @@ pub struct Preset {
     pub folder: Option<PathBuf>,
     weights: SafetensorsFile,
     perceptual: Option<SafetensorsFile>,
+    ranges: Option<SafetensorsFile>,
     detail: f32,
 }
 
@@ -76,9 +82,13 @@ impl Preset {
         let path = folder.join(CONFIG_FILE);
         let config = PresetConfig::parse(&read_text(&path, config::CONFIG_LIMIT)?, &path)?;
         let weights = SafetensorsFile::open(folder.join(WEIGHTS_FILE))?;
-        let end = folder.join(DETAIL_FILE);
-        let perceptual = end.exists().then(|| SafetensorsFile::open(end)).transpose()?;
-        Self::new(config, weights, perceptual, Some(folder))
+        let optional = |name: &str| {
+            let path = folder.join(name);
+            path.exists().then(|| SafetensorsFile::open(path)).transpose()
+        };
+        let (perceptual, ranges) = (optional(DETAIL_FILE)?, optional(INT8_FILE)?);
+        ranges.iter().try_for_each(|ranges| check_ranges(&config, perceptual.is_some(), ranges))?;
+        Ok(Self { ranges, ..Self::new(config, weights, perceptual, Some(folder.clone()))? })
     }
 
     /// A preset from memory, e.g. embedded in a program: the text of `config.toml` and the bytes
@@ -106,7 +116,7 @@ impl Preset {
         for file in std::iter::once(&weights).chain(&perceptual) {
             check_shapes(&config.network.tensors()?, file)?;
         }
-        Ok(Self { hash: weights.sha256()?, config, folder, weights, perceptual, detail: 0.0 })
+        Ok(Self { hash: weights.sha256()?, config, folder, weights, perceptual, ranges: None, detail: 0.0 })
     }
 
     /// Whether the preset has a perceptual end.
@@ -144,15 +154,24 @@ impl Preset {
     /// Builds the network on `device`; weights are read, checked and placed one by one.
     ///
     /// # Errors
-    /// [`Error::File`] for weights that are not finite or do not fit, [`Error::Tensor`] if the
-    /// device fails.
+    /// [`Error::File`] for weights that are not finite or do not fit, [`Error::Setting`] for a precision that the device
+    /// does not have or the preset is not prepared for, [`Error::Tensor`] if the device fails.
     pub fn build(&self, device: &Device, precision: Precision) -> Result<Box<dyn Network>> {
+        self.with_source(|weights| match (device, precision) {
+            (Device::Cpu, Precision::Int8) => {
+                let both = Calibrated { weights, ranges: self.int8()?, detail: self.detail };
+                self.config.network.build(&both, device, precision)
+            }
+            _ => self.config.network.build(weights, device, precision),
+        })
+    }
+
+    fn with_source<T>(&self, take: impl FnOnce(&dyn TensorSource) -> Result<T>) -> Result<T> {
         match &self.perceptual {
             Some(to) if self.detail > 0.0 => {
-                let between = detail::Between { from: &self.weights, to, share: self.detail };
-                self.config.network.build(&between, device, precision)
+                take(&detail::Between { from: &self.weights, to, share: self.detail })
             }
-            _ => self.config.network.build(&self.weights, device, precision),
+            _ => take(&self.weights),
         }
     }
 

@@ -130,7 +130,8 @@ impl Restorer {
                 Exact::new(Box::new(move || preset.build(&device, Precision::F32)))
             }
         };
-        Self::assemble(network, device, preset.config.clone(), preset.hash.clone(), options, exact)
+        let hash = preset.hash_in(options.precision)?;
+        Self::assemble(network, device, preset.config.clone(), hash, options, exact)
     }
 
     /// A restorer around a network that was built elsewhere, on `device`. Of `config`, all but its
@@ -224,7 +225,7 @@ impl Restorer {
         &self.model.config
     }
 
-    /// SHA-256 of the weights, hexadecimal.
+    /// SHA-256 of all that the bits depend on, hexadecimal: [`Preset::hash_in`].
     pub fn hash(&self) -> &str {
         &self.model.hash
     }

@@ -31,7 +31,7 @@ impl Real {
         let restorer = Restorer::new(preset, options).map_err(|error| told(error, 0))?;
         let about = About {
             model: preset.config.name.clone(),
-            hash: preset.hash.clone(),
+            hash: restorer.hash().to_owned(),
             device: restorer.device(),
             precision,
             steps: preset.config.sampling.nfe as u32,

@@ -69,7 +69,7 @@ impl Source {
         let detail = if spare && !preset.has_detail() { 0.0 } else { detail };
         let preset = preset.with_detail(detail)?;
         let key = Key {
-            model: preset.hash.clone(),
+            model: preset.hash_in(precision)?,
             device: device.to_string(),
             precision: precision.name().to_owned(),
         };

@@ -14,7 +14,7 @@ fn text(message: &gst::Message) -> (String, gst::glib::Error) {
 }
 
 /// Sets READY and returns the error that must come.
-fn refused(properties: &str) -> (String, gst::glib::Error) {
+pub fn refused(properties: &str) -> (String, gst::glib::Error) {
     crate::null::init();
     let element = gst::parse::launch(&format!("i2sbrestore {properties}")).unwrap();
     let bus = gst::Bus::new();

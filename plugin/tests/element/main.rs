@@ -13,6 +13,7 @@ mod errors;
 mod evidence;
 mod flush;
 mod formats;
+mod int8;
 mod library;
 mod limit;
 mod masks;

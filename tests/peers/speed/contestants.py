@@ -111,6 +111,9 @@ CONTESTANTS = [
     ("i2sb", "bf16"),
     ("PyTorch", "bf16"),
     ("OpenVINO", "bf16"),
+    ("i2sb", "int8"),
+    ("ONNX Runtime", "int8"),
+    ("OpenVINO", "int8"),
 ]
 
 

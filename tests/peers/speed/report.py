@@ -98,7 +98,7 @@ def plot(run, path):
         names = [f"{r['engine']}\n{r['precision']}" for r in rows]
         values = [r["mpx_per_s"] for r in rows]
         axis.bar(range(len(rows)), values, color=[COLORS[r["engine"]] for r in rows],
-                 hatch=["//" if r["precision"] == "bf16" else "" for r in rows], edgecolor="white")
+                 hatch=[{"bf16": "//", "int8": ".."}.get(r["precision"], "") for r in rows], edgecolor="white")
         axis.set_xticks(range(len(rows)), names, fontsize=6, rotation=90)
         axis.set_title(f"{network}\n{width}×{height}", fontsize=8)
         axis.tick_params(axis="y", labelsize=7)

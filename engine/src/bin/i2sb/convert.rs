@@ -70,8 +70,8 @@ pub struct Args {
     #[arg(long)]
     new_attention_order: bool,
     /// Number type of the written weights: f32, f16 or bf16
-    #[arg(long, default_value = "f32", value_name = "TYPE")]
-    dtype: Precision,
+    #[arg(long, default_value = "f32", value_name = "TYPE", value_parser = dtype)]
+    dtype: DType,
     /// Replace what stands at OUTPUT
     #[arg(long)]
     force: bool,
@@ -250,7 +250,7 @@ impl Args {
         cancel: &Cancel,
     ) -> anyhow::Result<()> {
         let watched = Watched { inner: weights, cancel };
-        Preset::write_from(&self.output, config, &watched, card, dtype(self.dtype))?;
+        Preset::write_from(&self.output, config, &watched, card, self.dtype)?;
         let preset = Preset::open(&self.output)?;
         report(&self.output, preset.weights());
         println!("sha256 {}", preset.hash);
@@ -261,18 +261,16 @@ impl Args {
         let watched = Watched { inner: weights, cancel };
         let none = BTreeMap::new();
         let read = |name: &str| watched.read(name);
-        write_safetensors(&self.output, &weights.shapes(), dtype(self.dtype), &none, read)?;
+        write_safetensors(&self.output, &weights.shapes(), self.dtype, &none, read)?;
         report(&self.output, weights);
         Ok(())
     }
 }
 
-fn dtype(precision: Precision) -> DType {
-    match precision {
-        Precision::F32 => DType::F32,
-        Precision::F16 => DType::F16,
-        Precision::Bf16 => DType::BF16,
-    }
+/// A number type that weights are stored in.
+fn dtype(name: &str) -> i2sb::Result<DType> {
+    let stored = name.parse::<Precision>().ok().and_then(Precision::dtype);
+    stored.ok_or_else(|| Error::setting("dtype", name, "one of f32, f16, bf16"))
 }
 
 fn report(path: &Path, weights: &dyn TensorSource) {

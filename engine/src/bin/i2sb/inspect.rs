@@ -86,6 +86,8 @@ fn read(input: &Path) -> anyhow::Result<Contents> {
 fn preset(preset: &Preset) -> anyhow::Result<Contents> {
     let mut facts = Map::new();
     facts.insert("sha256".into(), json!(preset.hash));
+    facts.insert("detail".into(), json!(preset.has_detail()));
+    facts.insert("int8".into(), json!(preset.has_int8()));
     facts.insert("config".into(), serde_json::to_value(&preset.config)?);
     let path = preset.folder.clone().unwrap_or_else(|| "embedded".into());
     Ok(Contents::new("preset", &path, facts, listed(preset.weights())))

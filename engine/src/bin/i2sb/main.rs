@@ -5,6 +5,7 @@
 //! 130 interrupted by Ctrl-C or SIGTERM.
 
 mod bench;
+mod calibrate;
 mod closeup;
 mod convert;
 mod degrade;
@@ -42,6 +43,7 @@ enum Command {
     Eval(eval::Args),
     Verify(verify::Args),
     Convert(convert::Args),
+    Calibrate(calibrate::Args),
     Inspect(inspect::Args),
     Bench(bench::Args),
     Completions(pages::CompletionsArgs),
@@ -73,6 +75,7 @@ fn run(command: Command, cancel: &Cancel) -> anyhow::Result<()> {
         Command::Eval(args) => eval::run(args, cancel),
         Command::Verify(args) => verify::run(args, cancel),
         Command::Convert(args) => convert::run(args, cancel),
+        Command::Calibrate(args) => calibrate::run(args, cancel),
         Command::Inspect(args) => inspect::run(args, cancel),
         Command::Bench(args) => bench::run(args, cancel),
         Command::Completions(args) => pages::completions(args, Cli::command()),

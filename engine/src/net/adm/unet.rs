@@ -57,10 +57,8 @@ impl AdmNet {
         precision: Precision,
     ) -> Result<Self> {
         let plan = config.plan()?;
-        let dtype = match precision {
-            Precision::F32 => DType::F32,
-            Precision::F16 => DType::F16,
-            Precision::Bf16 => DType::BF16,
+        let Some(dtype) = precision.dtype() else {
+            return Err(Error::setting("precision", precision.name(), "f32, f16 or bf16 for adm networks"));
         };
         let order = if config.use_new_attention_order { Order::New } else { Order::Legacy };
         let (mc, time) = (config.model_channels, plan.time_channels());

@@ -9,6 +9,7 @@
 use std::ops::Range;
 
 use super::layout::{Layout, Step};
+use crate::{Cancel, Result};
 
 /// What a stage computes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -135,6 +136,15 @@ impl Flow {
         flow
     }
 
+    /// The maps that convolutions inside the network read, in order: what stem and head read is not among them.
+    pub fn inner(&self) -> Vec<usize> {
+        let read = |map: &usize| {
+            let inner = |op| matches!(op, Op::First(_) | Op::Second(_) | Op::Down(_) | Op::Up(_));
+            self.stages.iter().any(|reader| inner(reader.op) && reader.from[0] == Some(*map))
+        };
+        (0..self.maps.len()).filter(read).collect()
+    }
+
     fn push(&mut self, op: Op, from: [Option<usize>; 2], place: Place) -> usize {
         let to = self.maps.len();
         self.stages.push(Stage { op, from, to });
@@ -154,6 +164,34 @@ impl Flow {
         };
         let ready = stage.from.into_iter().zip(stage.op.reach()).filter_map(rows).min();
         begin..ready.unwrap_or(begin + band).min(most)
+    }
+
+    /// Computes a picture of `h` rows, unshuffled, in bands: hands `stage` each stage and the rows that it may compute
+    /// next, until the last map is complete. `done` is memory that is kept between calls.
+    ///
+    /// # Errors
+    /// [`crate::Error::Cancelled`] between two bands.
+    pub fn run(
+        &self,
+        h: usize,
+        band: usize,
+        done: &mut Vec<usize>,
+        cancel: &Cancel,
+        mut stage: impl FnMut(&Stage, Range<usize>),
+    ) -> Result<()> {
+        done.clear();
+        done.resize(self.maps.len(), 0);
+        while done.last().is_some_and(|done| *done < h) {
+            cancel.check()?;
+            for each in &self.stages {
+                let rows = self.next(each, done, h, band);
+                if !rows.is_empty() {
+                    done[each.to] = rows.end;
+                    stage(each, rows);
+                }
+            }
+        }
+        Ok(())
     }
 
     /// How many rows of each map exist at the same time, an even number.

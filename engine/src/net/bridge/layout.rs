@@ -195,11 +195,17 @@ impl Layout {
     /// [`crate::Error::File`] naming a tensor that is missing, left over or of another shape.
     pub fn gather(&self, source: &dyn TensorSource) -> Result<Vec<f32>> {
         let root = Params::new(source, &Device::Cpu);
+        let values = self.values(&root)?;
+        root.finish()?;
+        Ok(values)
+    }
+
+    /// As [`Layout::gather`], but others may be left.
+    pub(super) fn values(&self, root: &Params<'_>) -> Result<Vec<f32>> {
         let mut values = Vec::with_capacity(self.len);
         for e in &self.entries {
             values.extend(root.tensor(&e.name, &e.shape)?.flatten_all()?.to_vec1::<f32>()?);
         }
-        root.finish()?;
         Ok(values)
     }
 

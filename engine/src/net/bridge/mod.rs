@@ -5,10 +5,13 @@
 //! exactly the pixels of the frame. The same sums are added in the same order whatever the tile,
 //! the thread or the instruction set.
 
+mod bytes;
+mod calibration;
 mod config;
 #[cfg(feature = "cudnn")]
 mod cuda;
 mod flow;
+mod fold;
 mod layout;
 mod learn;
 mod packed;
@@ -26,11 +29,15 @@ use candle_core::{Device, Tensor};
 use half::bf16;
 
 pub use self::{
+    calibration::{Calibration, activations, is_range},
     config::BridgeNetConfig,
     layout::{Entry, Layout},
     train::{Example, Learner, OutputLoss},
 };
-use super::{Network, params::TensorSource};
+use super::{
+    Network,
+    params::{Params, TensorSource},
+};
 use crate::{
     Cancel, Error, Result,
     combine::with_slices,
@@ -47,6 +54,7 @@ pub struct BridgeNet {
 enum BackEnd {
     CpuF32(run::Runner<f32>),
     CpuBf16(run::Runner<bf16>),
+    CpuInt8(bytes::Runner),
     #[cfg(feature = "cudnn")]
     Cuda(cuda::Runner),
     Candle(Tensor),
@@ -55,18 +63,13 @@ enum BackEnd {
 impl BridgeNet {
     /// - `params`: every tensor of [`Layout::entries`], one after the other.
     /// - `precision`: [`Precision::F32`] everywhere; [`Precision::Bf16`] on processors that multiply it (AVX512_BF16,
-    ///   AMX); each on CUDA devices, with the feature `cudnn`.
+    ///   AMX); each floating-point one on CUDA devices, with the feature `cudnn`.
     ///
     /// # Errors
     /// [`Error::Shape`] if `params` has another length, [`Error::NotFinite`] if it holds NaN or
     /// infinity, [`Error::Setting`] if the device has no kernels in that precision.
     pub fn new(layout: Layout, params: Vec<f32>, device: &Device, precision: Precision) -> Result<Self> {
-        if params.len() != layout.len() {
-            return Err(Error::shape("network parameters", &[params.len()], layout.len()));
-        }
-        if let Some(value) = params.iter().find(|v| !v.is_finite()) {
-            return Err(Error::NotFinite { what: "network parameters".into(), value: *value });
-        }
+        check(&layout, &params)?;
         let layout = Arc::new(layout);
         let cpu = Cpu::detect();
         let back_end = match (device, precision) {
@@ -82,7 +85,7 @@ impl BridgeNet {
             }
             #[cfg(feature = "cudnn")]
             (Device::Cuda(_), precision) => {
-                BackEnd::Cuda(cuda::Runner::new(layout.clone(), params, device, precision.into())?)
+                BackEnd::Cuda(cuda::Runner::new(layout.clone(), params, device, precision.try_into()?)?)
             }
             (_, Precision::F32) => BackEnd::Candle(Tensor::from_vec(params, layout.len(), device)?),
             (_, precision) => {
@@ -93,7 +96,22 @@ impl BridgeNet {
         Ok(Self { layout, back_end })
     }
 
-    /// Builds the network from named tensors, taking every one of `source` and needing no other.
+    /// The network in [`Precision::Int8`], on the CPU.
+    ///
+    /// - `ranges`: for each of [`activations`] its channels' least and greatest values, each an [`is_range`].
+    ///
+    /// # Errors
+    /// As [`BridgeNet::new`]; [`Error::Shape`] and [`Error::Setting`] if the ranges are not such.
+    pub fn in_bytes(layout: Layout, params: Vec<f32>, ranges: &[Vec<[f32; 2]>]) -> Result<Self> {
+        check(&layout, &params)?;
+        calibration::check(&layout, ranges)?;
+        let layout = Arc::new(layout);
+        let back_end = BackEnd::CpuInt8(bytes::Runner::new(layout.clone(), params, ranges, Cpu::detect()));
+        Ok(Self { layout, back_end })
+    }
+
+    /// Builds the network from named tensors, taking every one of `source` and needing no other: those of the layout, and
+    /// for [`Precision::Int8`] those of [`activations`].
     ///
     /// # Errors
     /// [`Error::File`] if names or shapes do not fit, and as [`BridgeNet::new`].
@@ -104,14 +122,35 @@ impl BridgeNet {
         precision: Precision,
     ) -> Result<Self> {
         let layout = Layout::new(config)?;
-        let params = layout.gather(source)?;
-        Self::new(layout, params, device, precision)
+        let root = Params::new(source, &Device::Cpu);
+        let params = layout.values(&root)?;
+        let ranges = match (device, precision) {
+            (Device::Cpu, Precision::Int8) => Some(calibration::gather(&layout, &root)?),
+            _ => None,
+        };
+        root.finish()?;
+        match ranges {
+            Some(ranges) => Self::in_bytes(layout, params, &ranges),
+            None => Self::new(layout, params, device, precision),
+        }
     }
 
     /// What the network is made of.
     pub fn layout(&self) -> &Layout {
         &self.layout
     }
+}
+
+/// # Errors
+/// [`Error::Shape`], [`Error::NotFinite`].
+fn check(layout: &Layout, params: &[f32]) -> Result<()> {
+    if params.len() != layout.len() {
+        return Err(Error::shape("network parameters", &[params.len()], layout.len()));
+    }
+    if let Some(value) = params.iter().find(|v| !v.is_finite()) {
+        return Err(Error::NotFinite { what: "network parameters".into(), value: *value });
+    }
+    Ok(())
 }
 
 impl Network for BridgeNet {
@@ -133,7 +172,7 @@ impl Network for BridgeNet {
                 cancel.check()?;
                 return runner.forward(x, noise_level);
             }
-            BackEnd::CpuF32(_) | BackEnd::CpuBf16(_) => {}
+            BackEnd::CpuF32(_) | BackEnd::CpuBf16(_) | BackEnd::CpuInt8(_) => {}
         }
         let x = x.contiguous()?;
         let mut out = filled(b * 3 * h * w, 1 << 16, |_, _| ());
@@ -142,6 +181,7 @@ impl Network for BridgeNet {
             pictures.zip(noise_level).try_for_each(|((x, out), level)| match &self.back_end {
                 BackEnd::CpuF32(r) => r.forward(x, out, (h, w), *level, cancel),
                 BackEnd::CpuBf16(r) => r.forward(x, out, (h, w), *level, cancel),
+                BackEnd::CpuInt8(r) => r.forward(x, out, (h, w), *level, cancel),
                 _ => unreachable!("returned above"),
             })
         })?;
@@ -165,6 +205,8 @@ impl Network for BridgeNet {
     }
 }
 
+#[cfg(test)]
+mod bytes_tests;
 #[cfg(all(test, feature = "cudnn"))]
 mod cuda_tests;
 #[cfg(test)]

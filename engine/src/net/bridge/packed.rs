@@ -77,6 +77,20 @@ pub(super) fn same3<T: Kernel>(cin: usize, cout: usize, w: &[f32]) -> Conv3<T> {
     Conv3::new(Algorithm::fastest::<T>(cin, cout), cout, w)
 }
 
+/// The weights in the order of the sums: `[ky][kx][cin][cout]`, cin padded to a multiple of 16 where the kernel is 3×3;
+/// for `Up` `[ky][cin][kx][cout]`, the kernels of even rows and those of odd ones.
+pub(super) fn straight(c: &Conv, w: &[f32]) -> Vec<f32> {
+    let (cin, cout) = (c.cin, c.cout);
+    match c.kind {
+        Kind::Same => {
+            let ci = cin.next_multiple_of(16);
+            dense(c, w, [3, 3, ci, cout], |o, i, y, x| ((y * 3 + x) * ci + i) * cout + o)
+        }
+        Kind::Down => dense(c, w, [2, 2, cin, cout], |o, i, y, x| ((y * 2 + x) * cin + i) * cout + o),
+        Kind::Up => dense(c, w, [2, cin, 2, cout], |o, i, y, x| ((y * cin + i) * 2 + x) * cout + o),
+    }
+}
+
 fn pack_one<T: Kernel>(c: &Conv, w: &[f32], trained: bool) -> PackedConv<T> {
     let gemm = |cout: usize, w: &[f32]| {
         let mut packed = gemm::Packed::default();
@@ -88,10 +102,10 @@ fn pack_one<T: Kernel>(c: &Conv, w: &[f32], trained: bool) -> PackedConv<T> {
         [gemm(cout, top), gemm(cout, bottom)]
     };
     let (cin, cout) = (c.cin, c.cout);
+    let straight = straight(c, w);
     match c.kind {
         Kind::Same => {
             let (ci, co) = (cin.next_multiple_of(16), cout.next_multiple_of(16));
-            let straight = dense(c, w, [3, 3, ci, cout], |o, i, y, x| ((y * 3 + x) * ci + i) * cout + o);
             let forward = same3(ci, cout, &straight);
             let backward = trained.then(|| {
                 let turned =
@@ -101,7 +115,6 @@ fn pack_one<T: Kernel>(c: &Conv, w: &[f32], trained: bool) -> PackedConv<T> {
             PackedConv::Same { forward, backward }
         }
         Kind::Down => {
-            let straight = dense(c, w, [2, 2, cin, cout], |o, i, y, x| ((y * 2 + x) * cin + i) * cout + o);
             if !trained {
                 return PackedConv::Halve(kernel::<T>(2, cout, &straight));
             }
@@ -109,7 +122,6 @@ fn pack_one<T: Kernel>(c: &Conv, w: &[f32], trained: bool) -> PackedConv<T> {
             PackedConv::Down { forward: gemm(cout, &straight), backward: halves(2 * cin, &turned) }
         }
         Kind::Up => {
-            let straight = dense(c, w, [2, cin, 2, cout], |o, i, y, x| ((y * cin + i) * 2 + x) * cout + o);
             if !trained {
                 let (even, odd) = straight.split_at(straight.len() / 2);
                 return PackedConv::Double([even, odd].map(|w| kernel::<T>(1, 2 * cout, w)));

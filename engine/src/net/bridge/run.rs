@@ -2,19 +2,16 @@
 //! One picture through the network on the CPU: bands of rows from stage to stage ([`super::flow`]),
 //! pairs of rows over threads, time folded into the weights.
 
-use std::{
-    collections::HashMap,
-    ops::Range,
-    sync::{Arc, Mutex, PoisonError},
-};
+use std::{ops::Range, sync::Arc};
 
 use rayon::prelude::*;
 
 use super::{
     flow::{Flow, Op, Stage},
-    layout::Layout,
+    fold::{Folded, Folds},
+    layout::{Conv as Layer, Layout},
     packed::{self, PackedConv},
-    squares, time,
+    squares,
 };
 use crate::{
     Cancel, Result,
@@ -28,8 +25,6 @@ use crate::{
     },
 };
 
-/// Noise levels whose folded weights are kept.
-const LEVELS: usize = 16;
 /// Fewest pixels of the unshuffled picture that a band has for each thread.
 const BAND_PIXELS: usize = 2048;
 /// Multiply-accumulates that a 3×3 convolution of the first width has in a band for each thread: enough to be worth
@@ -37,12 +32,6 @@ const BAND_PIXELS: usize = 2048;
 const BAND_WORK: usize = 30_000_000;
 /// Most pixels that a band has for the sake of [`BAND_WORK`]: its maps take memory.
 const BAND_MOST: usize = 1 << 16;
-
-/// First convolutions of all blocks with one noise level's scale and shift worked in.
-struct Folded<T: Kernel> {
-    weights: Vec<Conv<T>>,
-    bias: Vec<Vec<f32>>,
-}
 
 /// Memory of one picture under way; kept for the next.
 #[derive(Default)]
@@ -53,11 +42,11 @@ struct Buffers<T> {
 }
 
 /// A picture that comes in and one that goes out, both channels first.
-struct Pictures<'a> {
-    x: &'a [f32],
-    out: &'a mut [f32],
-    h: usize,
-    w: usize,
+pub(super) struct Pictures<'a> {
+    pub x: &'a [f32],
+    pub out: &'a mut [f32],
+    pub h: usize,
+    pub w: usize,
 }
 
 /// A network ready to run in one precision.
@@ -69,7 +58,7 @@ pub(super) struct Runner<T: Kernel> {
     convs: Vec<PackedConv<T>>,
     /// Biases, padded as the maps are.
     bias: Vec<Vec<f32>>,
-    folded: Mutex<HashMap<u32, Arc<Folded<T>>>>,
+    folds: Folds<Conv<T>>,
     buffers: Shelf<Buffers<T>>,
     scratch: Shelf<same3::Scratch<T>>,
 }
@@ -77,108 +66,77 @@ pub(super) struct Runner<T: Kernel> {
 impl<T: Kernel> Runner<T> {
     pub fn new(layout: Arc<Layout>, params: Arc<Vec<f32>>, isa: Isa) -> Self {
         let convs = packed::pack::<T>(&layout, &params, false);
-        let bias = layout.convs.iter().map(|c| {
-            let mut bias = params[c.bias..c.bias + c.cout].to_vec();
-            bias.resize(c.cout.next_multiple_of(16), 0.0);
-            bias
-        });
         Self {
             flow: Flow::new(&layout),
             convs,
-            bias: bias.collect(),
+            bias: layout.convs.iter().map(|c| bias(c, &params)).collect(),
             layout,
             params,
             isa,
-            folded: Mutex::default(),
+            folds: Folds::default(),
             buffers: Shelf::default(),
             scratch: Shelf::default(),
         }
     }
 
-    fn fold(&self, noise_level: f32) -> Arc<Folded<T>> {
-        let key = noise_level.to_bits();
-        if let Some(f) = self.folded.lock().unwrap_or_else(PoisonError::into_inner).get(&key) {
-            return f.clone();
-        }
-        let time = time::forward(&self.layout, &self.params, noise_level);
-        let (mut weights, mut bias) = (vec![], vec![]);
-        for (block, modulation) in self.layout.blocks.iter().zip(&time.modulation) {
-            let conv = &self.layout.convs[block.conv1];
-            let c = conv.cout;
-            let (scale, shift) = modulation.split_at(c);
-            let w = &self.params[conv.weight..conv.weight + conv.weights()];
-            let mut dense = vec![0.0; w.len()];
-            for (from, v) in w.iter().enumerate() {
-                let (o, i, tap) = (from / (9 * c), from / 9 % c, from % 9);
-                dense[(tap * c + i) * c + o] = v * (1.0 + scale[o]);
-            }
-            weights.push(packed::same3(c, c, &dense));
-            let b = &self.params[conv.bias..conv.bias + c];
-            bias.push((0..c).map(|o| b[o].mul_add(1.0 + scale[o], shift[o])).collect());
-        }
-        let folded = Arc::new(Folded { weights, bias });
-        let mut cache = self.folded.lock().unwrap_or_else(PoisonError::into_inner);
-        if cache.len() >= LEVELS {
-            cache.clear();
-        }
-        cache.insert(key, folded.clone());
-        folded
+    /// `x`: channels first, `h`×`w`, multiples of the stride; `out`: 3×h×w, channels first.
+    ///
+    /// # Errors
+    /// [`crate::Error::Cancelled`] between two bands.
+    pub fn forward(
+        &self,
+        x: &[f32],
+        out: &mut [f32],
+        size: (usize, usize),
+        noise_level: f32,
+        cancel: &Cancel,
+    ) -> Result<()> {
+        self.forward_watched(x, out, size, noise_level, cancel, |_, _| ())
     }
 
-    /// `x`: channels first, `h`×`w`, multiples of the stride; `out`: 3×h×w, channels first.
-    pub fn forward(
+    /// As [`Runner::forward`]; `watch` gets the number of a map and each of its rows.
+    ///
+    /// # Errors
+    /// As [`Runner::forward`].
+    pub fn forward_watched(
         &self,
         x: &[f32],
         out: &mut [f32],
         (h, w): (usize, usize),
         noise_level: f32,
         cancel: &Cancel,
+        mut watch: impl FnMut(usize, &[T]),
     ) -> Result<()> {
-        let folded = self.fold(noise_level);
+        let pack = |_: usize, c: usize, w: &[f32]| packed::same3(c, c, w);
+        let folded = self.folds.get(&self.layout, &self.params, noise_level, pack);
         let u = self.layout.config.unshuffle;
         let (rows, columns) = (h / u, w / u);
-        let band = self.band(columns);
-        let mut b = self.buffers.take();
-        b.done.clear();
-        b.done.resize(self.flow.maps.len(), 0);
-        b.maps.resize_with(self.flow.maps.len(), Map::default);
+        let band = band(&self.layout, columns);
+        let mut buffers = self.buffers.take();
+        let Buffers { maps, done } = &mut *buffers;
+        maps.resize_with(self.flow.maps.len(), Map::default);
         let lines = self.flow.lines(rows, band);
         for (stage, lines) in self.flow.stages.iter().zip(lines) {
             let place = self.flow.maps[stage.to];
             let (h, w, c) = (rows >> place.level, columns >> place.level, place.channels);
             if stage.op != Op::Shuffle {
-                b.maps[stage.to].reset_lines(h, w, c, lines);
+                maps[stage.to].reset_lines(h, w, c, lines);
             }
         }
         let mut pictures = Pictures { x, out, h, w };
-        while b.done.last().is_some_and(|done| *done < rows) {
-            cancel.check()?;
-            for stage in &self.flow.stages {
-                let next = self.flow.next(stage, &b.done, rows, band);
-                if !next.is_empty() {
-                    self.stage(stage, next.clone(), &folded, &mut b.maps, &mut pictures);
-                    b.done[stage.to] = next.end;
-                }
+        self.flow.run(rows, band, done, cancel, |stage, rows| {
+            self.stage(stage, rows.clone(), &folded, maps, &mut pictures);
+            if stage.op != Op::Shuffle {
+                rows.for_each(|y| watch(stage.to, maps[stage.to].row(y)));
             }
-        }
-        Ok(())
-    }
-
-    /// Rows of the unshuffled picture that come in at a time: a pair for each thread on every level.
-    fn band(&self, columns: usize) -> usize {
-        let threads = rayon::current_num_threads();
-        let deepest = 1 << (self.layout.config.widths.len() - 1);
-        let width = self.layout.config.widths[0];
-        let worth = (BAND_WORK / (9 * width * width) * threads).min(BAND_MOST);
-        let pixels = (BAND_PIXELS * threads).max(worth).div_ceil(columns);
-        pixels.max(threads * deepest).next_multiple_of(2 * deepest)
+        })
     }
 
     fn stage(
         &self,
         stage: &Stage,
         rows: Range<usize>,
-        folded: &Folded<T>,
+        folded: &Folded<Conv<T>>,
         maps: &mut [Map<T>],
         pictures: &mut Pictures<'_>,
     ) {
@@ -187,14 +145,7 @@ impl<T: Kernel> Runner<T> {
         let to = &mut to[0];
         let from = |i: usize| &before[stage.from[i].expect("the flow gives each stage its maps")];
         match stage.op {
-            Op::Unshuffle => {
-                let (x, first, c) = (pictures.x, rows.start, to.c);
-                let (size, channels) = ((pictures.h, pictures.w), self.layout.config.stem());
-                to.lines_mut(rows, 1).enumerate().for_each(|(i, line)| {
-                    let pixels = &mut line[c..][..size.1 / u * c];
-                    squares::unshuffle(x, size, u, channels, first + i, (pixels, c));
-                });
-            }
+            Op::Unshuffle => unshuffle(pictures, rows, &self.layout, to),
             Op::Conv(c) => self.convolve(from(0), self.convs[c].same().0, &self.bias[c], None, rows, to),
             Op::First(b) => {
                 let (x, conv, bias, end) = (from(0), &folded.weights[b], &folded.bias[b], rows.end);
@@ -214,7 +165,7 @@ impl<T: Kernel> Runner<T> {
                     let taps = [0, 1].map(|j| x.at(2 * y + j, 0));
                     let run =
                         Run { x: &x.data, start: 0, step: 2 * x.c, taps: &taps, k: 2 * x.c, n: x.w / 2 };
-                    let mut finish = Added { bias, rest: None, out };
+                    let mut finish = Added::<T, _> { bias, rest: None, out };
                     same3::in_pieces(isa, run, packed, scratch, |p, sums| {
                         finish::give::<T, _>(isa, sums, n, 0, p, &mut finish);
                     });
@@ -271,8 +222,40 @@ impl<T: Kernel> Runner<T> {
     }
 }
 
+/// Rows of the unshuffled picture that come in at a time: a pair for each thread on every level.
+pub(super) fn band(layout: &Layout, columns: usize) -> usize {
+    let threads = rayon::current_num_threads();
+    let deepest = 1 << (layout.config.widths.len() - 1);
+    let width = layout.config.widths[0];
+    let worth = (BAND_WORK / (9 * width * width) * threads).min(BAND_MOST);
+    let pixels = (BAND_PIXELS * threads).max(worth).div_ceil(columns);
+    pixels.max(threads * deepest).next_multiple_of(2 * deepest)
+}
+
+/// A convolution's biases, padded as the maps are.
+pub(super) fn bias(c: &Layer, params: &[f32]) -> Vec<f32> {
+    let mut bias = params[c.bias..c.bias + c.cout].to_vec();
+    bias.resize(c.cout.next_multiple_of(16), 0.0);
+    bias
+}
+
+/// Rows of squares of the picture into a map.
+pub(super) fn unshuffle<T: Kernel>(
+    pictures: &Pictures<'_>,
+    rows: Range<usize>,
+    layout: &Layout,
+    to: &mut Map<T>,
+) {
+    let (x, size, first, c) = (pictures.x, (pictures.h, pictures.w), rows.start, to.c);
+    let (u, channels) = (layout.config.unshuffle, layout.config.stem());
+    to.lines_mut(rows, 1).enumerate().for_each(|(i, line)| {
+        let pixels = &mut line[c..][..size.1 / u * c];
+        squares::unshuffle(x, size, u, channels, first + i, (pixels, c));
+    });
+}
+
 /// Channels `(c·u + y)·u + x` of rows of a map back into pixels.
-fn shuffle<T: Kernel>(map: &Map<T>, rows: Range<usize>, u: usize, pictures: &mut Pictures<'_>) {
+pub(super) fn shuffle<T: Kernel>(map: &Map<T>, rows: Range<usize>, u: usize, pictures: &mut Pictures<'_>) {
     let (h, w, n) = (pictures.h, pictures.w, rows.len() * u);
     for (plane, out) in pictures.out.chunks_exact_mut(h * w).enumerate() {
         let out = &mut out[rows.start * u * w..][..n * w];

@@ -4,7 +4,7 @@
 use super::*;
 use crate::noise::Stream;
 
-fn config() -> BridgeNetConfig {
+pub(super) fn config() -> BridgeNetConfig {
     BridgeNetConfig {
         in_channels: 3,
         unshuffle: 2,
@@ -17,12 +17,12 @@ fn config() -> BridgeNetConfig {
 }
 
 /// Every parameter away from zero, so that no path is trivially dead.
-fn params(layout: &Layout, seed: u64) -> Vec<f32> {
+pub(super) fn params(layout: &Layout, seed: u64) -> Vec<f32> {
     let mut s = Stream::new(seed, 1);
     layout.init(seed).iter().map(|v| v + 0.05 * s.next_normal()).collect()
 }
 
-fn picture(n: usize, seed: u64) -> Vec<f32> {
+pub(super) fn picture(n: usize, seed: u64) -> Vec<f32> {
     let mut s = Stream::new(seed, 2);
     (0..n).map(|_| s.next_f32() * 2.0 - 1.0).collect()
 }
@@ -39,16 +39,16 @@ fn batch(n: usize, h: usize, w: usize) -> Vec<Example> {
         .collect()
 }
 
-fn net(params: &[f32], device: &Device, precision: Precision) -> BridgeNet {
+pub(super) fn net(params: &[f32], device: &Device, precision: Precision) -> BridgeNet {
     BridgeNet::new(Layout::new(&config()).unwrap(), params.to_vec(), device, precision).unwrap()
 }
 
-fn run(net: &BridgeNet, x: &[f32], h: usize, w: usize, level: f32) -> Vec<f32> {
+pub(super) fn run(net: &BridgeNet, x: &[f32], h: usize, w: usize, level: f32) -> Vec<f32> {
     let x = Tensor::from_slice(x, (1, 3, h, w), &Device::Cpu).unwrap();
     net.forward(&x, &[level], &Cancel::default()).unwrap().flatten_all().unwrap().to_vec1().unwrap()
 }
 
-fn largest(a: &[f32], b: &[f32]) -> f32 {
+pub(super) fn largest(a: &[f32], b: &[f32]) -> f32 {
     assert_eq!(a.len(), b.len());
     a.iter().zip(b).fold(0.0, |m, (a, b)| if (a - b).abs() <= m { m } else { (a - b).abs() })
 }

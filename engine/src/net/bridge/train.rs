@@ -66,7 +66,7 @@ impl Learner {
             }
             #[cfg(feature = "cudnn")]
             (Device::Cuda(_), p @ (Precision::F32 | Precision::Bf16)) => {
-                BackEnd::Cuda(super::tape::Tape::new(device, p.into())?)
+                BackEnd::Cuda(super::tape::Tape::new(device, p.try_into()?)?)
             }
             #[cfg(feature = "cudnn")]
             (Device::Cuda(_), p) => {

@@ -13,7 +13,7 @@ use candle_core::{
 use half::{bf16, f16};
 
 use super::{Address, Gpu};
-use crate::ops::Precision;
+use crate::{Error, ops::Precision};
 
 /// Number type of activations and of convolutions' weights; sums are f32.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -23,12 +23,15 @@ pub(crate) enum Number {
     Bf16,
 }
 
-impl From<Precision> for Number {
-    fn from(precision: Precision) -> Self {
+impl TryFrom<Precision> for Number {
+    type Error = Error;
+
+    fn try_from(precision: Precision) -> Result<Self, Error> {
         match precision {
-            Precision::F32 => Self::F32,
-            Precision::F16 => Self::F16,
-            Precision::Bf16 => Self::Bf16,
+            Precision::F32 => Ok(Self::F32),
+            Precision::F16 => Ok(Self::F16),
+            Precision::Bf16 => Ok(Self::Bf16),
+            Precision::Int8 => Err(Error::setting("precision", "int8", "f32, f16 or bf16 on a CUDA device")),
         }
     }
 }
