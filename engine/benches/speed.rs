@@ -18,7 +18,12 @@ use i2sb::{
     Cancel,
     combine::{Term, weighted_sum},
     memory::KeepsLarge,
-    net::{NetworkConfig, adm::AdmConfig, random::RandomWeights},
+    net::{
+        Network, NetworkConfig,
+        adm::AdmConfig,
+        bridge::{BridgeNet, BridgeNetConfig, Layout, activations},
+        random::RandomWeights,
+    },
     noise::{NoiseKey, normal},
     ops::{Conv2d, Cpu, Precision},
     preset::{BridgeConfig, PresetConfig, SamplingConfig},
@@ -180,7 +185,8 @@ fn moves(criterion: &mut Criterion, table: &Table) {
 }
 
 fn networks(criterion: &mut Criterion, table: &Table) {
-    let precisions = [Some(Precision::F32), Cpu::detect().bf16.map(|_| Precision::Bf16)];
+    let bf16 = Cpu::detect().bf16.map(|_| Precision::Bf16);
+    let precisions = [Some(Precision::F32), bf16, Some(Precision::Int8)];
     for &(recipe, width, height) in NETWORKS {
         for precision in precisions.into_iter().flatten() {
             let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("recipes").join(format!("{recipe}.toml"));
@@ -196,6 +202,15 @@ fn networks(criterion: &mut Criterion, table: &Table) {
     }
 }
 
+/// Any ranges are as fast as calibrated ones.
+fn in_bytes(config: &BridgeNetConfig, weights: &RandomWeights) -> Box<dyn Network> {
+    let maps = activations(config).expect("a network").into_iter();
+    let ranges: Vec<_> = maps.map(|(_, shape)| vec![[-4.0, 4.0]; shape[0]]).collect();
+    let layout = Layout::new(config).expect("a network");
+    let params = layout.gather(weights).expect("weights fit");
+    Box::new(BridgeNet::in_bytes(layout, params, &ranges).expect("ranges fit"))
+}
+
 /// A network with random weights: as fast as trained ones.
 fn network_of(
     criterion: &mut Criterion,
@@ -206,7 +221,10 @@ fn network_of(
     precision: Precision,
 ) {
     let weights = RandomWeights::new(&network, 1).expect("a network");
-    let built = network.build(&weights, &Device::Cpu, precision).expect("weights fit");
+    let built = match (&network, precision) {
+        (NetworkConfig::Bridge(network), Precision::Int8) => in_bytes(network, &weights),
+        _ => network.build(&weights, &Device::Cpu, precision).expect("weights fit"),
+    };
     let config = PresetConfig {
         name: name.into(),
         task: "bench".into(),

@@ -19,9 +19,31 @@ pub enum Precision {
     Int8,
 }
 
-/// Every precision with the name that users write.
-pub const PRECISIONS: &[(&str, Precision)] =
-    &[("f32", Precision::F32), ("f16", Precision::F16), ("bf16", Precision::Bf16), ("int8", Precision::Int8)];
+/// A precision, the name that users write, and what to say of it.
+pub struct Entry {
+    /// Such as `bf16`.
+    pub name: &'static str,
+    /// The precision.
+    pub precision: Precision,
+    /// One line for help pages.
+    pub about: &'static str,
+}
+
+/// Every precision.
+pub const PRECISIONS: &[Entry] = &[
+    Entry { name: "f32", precision: Precision::F32, about: "F32: the same bits on every processor" },
+    Entry { name: "f16", precision: Precision::F16, about: "F16: for GPUs" },
+    Entry {
+        name: "bf16",
+        precision: Precision::Bf16,
+        about: "Bf16: fast with AVX512_BF16 or AMX, and on GPUs",
+    },
+    Entry {
+        name: "int8",
+        precision: Precision::Int8,
+        about: "Int8: fast with VNNI, the same bits on every processor; for models that were calibrated",
+    },
+];
 
 impl Precision {
     /// The type that weights are stored in, if it is one of floating-point numbers.
@@ -36,7 +58,7 @@ impl Precision {
 
     /// The name that users write.
     pub fn name(self) -> &'static str {
-        PRECISIONS.iter().find(|(_, p)| *p == self).map_or("f32", |(n, _)| n)
+        PRECISIONS.iter().find(|entry| entry.precision == self).map_or("f32", |entry| entry.name)
     }
 }
 
@@ -44,8 +66,8 @@ impl std::str::FromStr for Precision {
     type Err = crate::Error;
 
     fn from_str(s: &str) -> crate::Result<Self> {
-        PRECISIONS.iter().find(|(n, _)| *n == s).map(|(_, p)| *p).ok_or_else(|| {
-            let names: Vec<_> = PRECISIONS.iter().map(|(n, _)| *n).collect();
+        PRECISIONS.iter().find(|entry| entry.name == s).map(|entry| entry.precision).ok_or_else(|| {
+            let names: Vec<_> = PRECISIONS.iter().map(|entry| entry.name).collect();
             crate::Error::setting("precision", s, format!("one of {}", names.join(", ")))
         })
     }

@@ -215,7 +215,7 @@ pub fn properties() -> Vec<glib::ParamSpec> {
         PRECISION.property(
             "precision",
             "Precision",
-            "Numbers that the network multiplies with; sums are always f32",
+            "Numbers that the network multiplies with",
             glib::ParamFlags::READWRITE | gst::PARAM_FLAG_MUTABLE_READY,
         ),
         glib::ParamSpecInt::builder("steps")

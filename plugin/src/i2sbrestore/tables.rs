@@ -18,7 +18,7 @@ pub struct TableEnum {
 
 /// `GstI2sbPrecision`: `auto`, then the engine's precisions.
 pub static PRECISION: LazyLock<TableEnum> = LazyLock::new(|| {
-    let rows = PRECISIONS.iter().map(|(name, _)| (*name, *name));
+    let rows = PRECISIONS.iter().map(|entry| (entry.name, entry.about));
     TableEnum::register("GstI2sbPrecision", ("auto", "Auto: f32 on a CPU, f16 on a GPU"), rows)
 });
 

@@ -1,7 +1,13 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Which network, and how it runs: the options that several subcommands share.
 
-use i2sb::{device::DeviceName, ops::Precision, preset::Preset, restore::RestoreOptions};
+use clap::builder::TypedValueParser;
+use i2sb::{
+    device::DeviceName,
+    ops::{PRECISIONS, Precision},
+    preset::Preset,
+    restore::RestoreOptions,
+};
 
 /// Which network.
 #[derive(Debug, Clone, clap::Args)]
@@ -30,7 +36,7 @@ pub struct EngineArgs {
     #[arg(long, default_value_t = RestoreOptions::default().device)]
     pub device: DeviceName,
     /// Number type of the network's multiplications
-    #[arg(long, value_name = "TYPE", default_value = RestoreOptions::default().precision.name(), value_parser = precision)]
+    #[arg(long, value_name = "TYPE", default_value = RestoreOptions::default().precision.name(), value_parser = precisions())]
     pub precision: Precision,
     /// Restore the picture in so many orientations, mirrored and turned, and average: 1, 2, 4 or 8, as many times the work
     /// (test-time augmentation)
@@ -77,6 +83,8 @@ fn sampler_names() -> clap::builder::PossibleValuesParser {
     values.map(|entry| clap::builder::PossibleValue::new(entry.name).help(entry.about)).into()
 }
 
-fn precision(name: &str) -> i2sb::Result<Precision> {
-    name.parse()
+fn precisions() -> impl TypedValueParser<Value = Precision> {
+    let values = PRECISIONS.iter();
+    let values = values.map(|entry| clap::builder::PossibleValue::new(entry.name).help(entry.about));
+    clap::builder::PossibleValuesParser::from(values).try_map(|name| name.parse::<Precision>())
 }
