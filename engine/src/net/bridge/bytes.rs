@@ -18,7 +18,7 @@ use super::{
 use crate::{
     Cancel, Result,
     ops::{
-        Cpu, Int8,
+        Cpu,
         finish::{self, Activated, Added, Bytes, Finish, Lines},
         gemm::Run,
         int8::{self, Packed, Scales},
@@ -137,9 +137,10 @@ impl Runner {
         noise_level: f32,
         cancel: &Cancel,
     ) -> Result<()> {
-        let first = |stage: &&Stage| matches!(stage.op, Op::First(_));
-        let input: Vec<_> = self.flow.stages.iter().filter(first).map(|s| read(s, &self.scales)).collect();
-        let pack = |block: usize, c: usize, w: &[f32]| Packed::new(c, w, input[block]);
+        let pack = |block: usize, c: usize, w: &[f32]| {
+            let first = self.flow.stages.iter().find(|stage| stage.op == Op::First(block));
+            Packed::new(c, w, read(first.expect("the flow has a stage for each block"), &self.scales))
+        };
         let folded = self.folds.get(&self.layout, &self.params, noise_level, pack);
         let u = self.layout.config.unshuffle;
         let (rows, columns) = (h / u, w / u);
@@ -148,10 +149,7 @@ impl Runner {
         let Buffers { floats, bytes, done } = &mut *buffers;
         floats.resize_with(self.flow.maps.len(), Map::default);
         bytes.resize_with(self.flow.maps.len(), Map::default);
-        let lines = self.flow.lines(rows, band);
-        for (stage, lines) in self.flow.stages.iter().zip(lines) {
-            let place = self.flow.maps[stage.to];
-            let (h, w, c) = (rows >> place.level, columns >> place.level, place.channels);
+        for (stage, [h, w, c, lines]) in self.flow.sizes((rows, columns), band) {
             if !matches!(stage.op, Op::Shuffle | Op::First(_)) {
                 floats[stage.to].reset_lines(h, w, c, lines);
             }
@@ -244,7 +242,7 @@ impl Runner {
         scratch: &mut Scratch,
         finish: &mut F,
     ) {
-        let (isa, int8, cout): (_, Int8, _) = (self.cpu.isa, self.cpu.int8, packed.cout);
+        let (Cpu { isa, int8, .. }, cout) = (self.cpu, packed.cout);
         scratch.sums.resize(CHUNK * cout, 0.0);
         for first in (0..run.n).step_by(CHUNK) {
             let n = (run.n - first).min(CHUNK);

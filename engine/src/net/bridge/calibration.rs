@@ -123,12 +123,7 @@ impl Calibration {
 /// As [`super::BridgeNet`], by whose means a sampler shows it every state that it comes to.
 impl Network for Calibration {
     fn forward(&self, x: &Tensor, noise_level: &[f32], cancel: &Cancel) -> Result<Tensor> {
-        let (b, c, h, w) = x.dims4()?;
-        let stride = self.stride();
-        if c != self.in_channels() || h % stride != 0 || w % stride != 0 || noise_level.len() != b {
-            let expected = format!("(B, {}, H, W), H and W multiples of {stride}", self.in_channels());
-            return Err(Error::shape("bridge network input", x.dims(), expected));
-        }
+        let (b, c, h, w) = super::size(self, x, noise_level)?;
         let pictures = x.flatten_all()?.to_vec1::<f32>()?;
         let mut out = vec![0.0; b * 3 * h * w];
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);

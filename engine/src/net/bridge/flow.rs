@@ -194,6 +194,17 @@ impl Flow {
         Ok(())
     }
 
+    /// Of each stage's map the height, width, channels, and the rows that exist at the same time, for a picture of `rows` ×
+    /// `columns`, unshuffled; the last is the finished picture.
+    pub fn sizes(&self, (rows, columns): (usize, usize), band: usize) -> Vec<(&Stage, [usize; 4])> {
+        let mut sizes = Vec::with_capacity(self.stages.len());
+        for (stage, lines) in self.stages.iter().zip(self.lines(rows, band)) {
+            let Place { channels, level } = self.maps[stage.to];
+            sizes.push((stage, [rows >> level, columns >> level, channels, lines]));
+        }
+        sizes
+    }
+
     /// How many rows of each map exist at the same time, an even number.
     pub fn lines(&self, h: usize, band: usize) -> Vec<usize> {
         let mut done = vec![0; self.maps.len()];

@@ -141,6 +141,20 @@ impl BridgeNet {
     }
 }
 
+/// The size of a batch that `net` takes.
+///
+/// # Errors
+/// [`Error::Shape`] if it does not take such.
+fn size(net: &impl Network, x: &Tensor, noise_level: &[f32]) -> Result<(usize, usize, usize, usize)> {
+    let (b, c, h, w) = x.dims4()?;
+    let (channels, stride) = (net.in_channels(), net.stride());
+    if c != channels || h % stride != 0 || w % stride != 0 || noise_level.len() != b {
+        let expected = format!("(B, {channels}, H, W), H and W multiples of {stride}, B noise levels");
+        return Err(Error::shape("bridge network input", x.dims(), expected));
+    }
+    Ok((b, c, h, w))
+}
+
 /// # Errors
 /// [`Error::Shape`], [`Error::NotFinite`].
 fn check(layout: &Layout, params: &[f32]) -> Result<()> {
@@ -155,12 +169,7 @@ fn check(layout: &Layout, params: &[f32]) -> Result<()> {
 
 impl Network for BridgeNet {
     fn forward(&self, x: &Tensor, noise_level: &[f32], cancel: &Cancel) -> Result<Tensor> {
-        let (b, c, h, w) = x.dims4()?;
-        let (channels, stride) = (self.layout.config.in_channels, self.stride());
-        if c != channels || h % stride != 0 || w % stride != 0 || noise_level.len() != b {
-            let expected = format!("(B, {channels}, H, W), H and W multiples of {stride}, B noise levels");
-            return Err(Error::shape("bridge network input", x.dims(), expected));
-        }
+        let (b, c, h, w) = size(self, x, noise_level)?;
         match &self.back_end {
             BackEnd::Candle(params) => {
                 cancel.check()?;

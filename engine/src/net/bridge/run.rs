@@ -115,10 +115,7 @@ impl<T: Kernel> Runner<T> {
         let mut buffers = self.buffers.take();
         let Buffers { maps, done } = &mut *buffers;
         maps.resize_with(self.flow.maps.len(), Map::default);
-        let lines = self.flow.lines(rows, band);
-        for (stage, lines) in self.flow.stages.iter().zip(lines) {
-            let place = self.flow.maps[stage.to];
-            let (h, w, c) = (rows >> place.level, columns >> place.level, place.channels);
+        for (stage, [h, w, c, lines]) in self.flow.sizes((rows, columns), band) {
             if stage.op != Op::Shuffle {
                 maps[stage.to].reset_lines(h, w, c, lines);
             }
