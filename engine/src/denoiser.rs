@@ -3,7 +3,12 @@
 
 use candle_core::Tensor;
 
-use crate::{Cancel, Result, bridge, net::Network, schedule::Schedule};
+use crate::{
+    Cancel, Result,
+    combine::{Term, weighted_sum},
+    net::Network,
+    schedule::Schedule,
+};
 
 /// Predicts the clean picture from the state at one step.
 pub trait Denoiser {
@@ -35,11 +40,15 @@ impl Denoiser for BridgeDenoiser<'_> {
     fn x0(&self, xt: &Tensor, step: usize, cancel: &Cancel) -> Result<Tensor> {
         self.schedule.check_step(step)?;
         let levels = vec![self.schedule.noise_levels[step]; xt.dim(0)?];
-        let output = match &self.cond {
-            Some(cond) => self.network.forward(&Tensor::cat(&[xt, cond], 1)?, &levels, cancel)?,
-            None => self.network.forward(xt, &levels, cancel)?,
+        let state = match &self.cond {
+            Some(cond) => &Tensor::cat(&[xt, cond], 1)?,
+            None => xt,
         };
-        bridge::predict_x0(self.schedule, step, xt, &output, self.clip)
+        let x0 = self.network.added(state, &levels, -self.schedule.std_fwd[step], cancel)?;
+        if !self.clip {
+            return Ok(x0);
+        }
+        weighted_sum(&[Term { weights: &[1.0], tensor: &x0 }], Some((-1.0, 1.0)))
     }
 }
 

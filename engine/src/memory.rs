@@ -12,6 +12,8 @@
 
 use std::{
     alloc::{GlobalAlloc, Layout, System},
+    convert::Infallible,
+    mem::MaybeUninit,
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
@@ -72,6 +74,35 @@ pub(crate) fn filled(len: usize, block: usize, fill: impl Fn(usize, &mut [f32]) 
     });
     // SAFETY: the parts are `len` values together.
     unsafe { out.set_len(len) };
+    out
+}
+
+/// `len` values that `write` writes; what was there before is undefined.
+///
+/// # Safety
+/// Where `write` returns no error, it has written every value.
+pub(crate) unsafe fn written<E>(
+    len: usize,
+    write: impl FnOnce(&mut [MaybeUninit<f32>]) -> Result<(), E>,
+) -> Result<Vec<f32>, E> {
+    let mut out = Vec::with_capacity(len);
+    write(&mut out.spare_capacity_mut()[..len])?;
+    // SAFETY: the caller's promise.
+    unsafe { out.set_len(len) };
+    Ok(out)
+}
+
+/// A copy, made on all threads: what a frame holds is more than one of them moves in the time of a small network.
+pub(crate) fn copied(values: &[f32]) -> Vec<f32> {
+    const PART: usize = 1 << 16;
+    let copy = |out: &mut [MaybeUninit<f32>]| -> Result<(), Infallible> {
+        out.par_chunks_mut(PART).zip(values.par_chunks(PART)).for_each(|(out, values)| {
+            out.iter_mut().zip(values).for_each(|(out, v)| _ = out.write(*v));
+        });
+        Ok(())
+    };
+    // SAFETY: both have the same length, so each value has been written.
+    let Ok(out) = unsafe { written(values.len(), copy) };
     out
 }
 

@@ -12,7 +12,11 @@ use candle_core::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
 use self::params::TensorSource;
-use crate::{Cancel, Result, ops::Precision};
+use crate::{
+    Cancel, Result,
+    combine::{Term, weighted_sum},
+    ops::Precision,
+};
 
 /// A network that estimates `(x_n − x0)/σ_n` (SPEC section 4) from the state `x_n`.
 pub trait Network: Send + Sync {
@@ -29,6 +33,15 @@ pub trait Network: Send + Sync {
     /// [`crate::Error::Shape`] if `x` does not fit, [`crate::Error::Cancelled`] if asked to stop.
     fn forward(&self, x: &Tensor, noise_level: &[f32], cancel: &Cancel) -> Result<Tensor>;
 
+    /// `state + weight·forward(x)`, the state being the first channels of `x`, as many as the network answers: in one
+    /// pass through memory where a network can.
+    ///
+    /// # Errors
+    /// As [`Network::forward`].
+    fn added(&self, x: &Tensor, noise_level: &[f32], weight: f32, cancel: &Cancel) -> Result<Tensor> {
+        added(self, x, noise_level, weight, cancel)
+    }
+
     /// Channels of the input: 3, or 6 with `cond_x1`.
     fn in_channels(&self) -> usize;
 
@@ -44,10 +57,28 @@ pub trait Network: Send + Sync {
     fn macs_per_pixel(&self, height: usize, width: usize) -> f64;
 }
 
+/// [`Network::added`], one after the other.
+fn added<N: Network + ?Sized>(
+    network: &N,
+    x: &Tensor,
+    noise_level: &[f32],
+    weight: f32,
+    cancel: &Cancel,
+) -> Result<Tensor> {
+    let output = network.forward(x, noise_level, cancel)?;
+    let state = x.narrow(1, 0, output.dim(1)?)?;
+    let terms = [Term { weights: &[1.0], tensor: &state }, Term { weights: &[weight], tensor: &output }];
+    weighted_sum(&terms, None)
+}
+
 /// Shared: for those who want to ask the network something afterwards.
 impl<N: Network + ?Sized> Network for Arc<N> {
     fn forward(&self, x: &Tensor, noise_level: &[f32], cancel: &Cancel) -> Result<Tensor> {
         (**self).forward(x, noise_level, cancel)
+    }
+
+    fn added(&self, x: &Tensor, noise_level: &[f32], weight: f32, cancel: &Cancel) -> Result<Tensor> {
+        (**self).added(x, noise_level, weight, cancel)
     }
 
     fn in_channels(&self) -> usize {

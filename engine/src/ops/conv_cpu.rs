@@ -57,9 +57,7 @@ impl CpuConv {
         let (cout, cin, kernel, _) = weight.dims4()?;
         let flat = weight.to_dtype(DType::F32)?.permute((2, 3, 1, 0))?.flatten_all()?.to_vec1::<f32>()?;
         let weights = if kernel == 1 {
-            let mut packed = gemm::Packed::default();
-            packed.pack(cout, &flat);
-            Weights::Points(packed)
+            Weights::Points(gemm::Packed::new(cout, &flat))
         } else {
             let padded = cin.next_multiple_of(16);
             let mut wide = vec![0.0; 9 * padded * cout];

@@ -7,13 +7,10 @@
 
 use half::bf16;
 
-use super::{
-    gemm::{BLOCK, Run},
-    map::Value,
-};
+use super::gemm::{BLOCK, Run};
 
 /// Weights as the kernel reads them: `[block of 32 channels][tap][k/2][32 channels][2]`, zero-padded.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub(crate) struct Packed {
     data: Vec<bf16>,
     /// Output channels, padded to 16.
@@ -23,20 +20,18 @@ pub(crate) struct Packed {
 impl Packed {
     /// `w`: `[tap][k][cout]`, all taps in one; their length must be even. `cout` is padded to a
     /// multiple of 16.
-    pub fn pack(&mut self, cout: usize, w: &[f32]) {
-        self.cout = cout.next_multiple_of(16);
-        let (rows, blocks) = (w.len() / cout, self.cout.div_ceil(BLOCK));
+    pub fn new(cout: usize, w: &[bf16]) -> Self {
+        let padded = cout.next_multiple_of(16);
+        let (rows, blocks) = (w.len() / cout, padded.div_ceil(BLOCK));
         assert!(rows % 2 == 0, "pairs of values need an even number of them, not {rows}");
-        self.data.clear();
-        self.data.resize(blocks * rows * BLOCK, bf16::ZERO);
+        let mut data = vec![bf16::ZERO; blocks * rows * BLOCK];
         for (row, w) in w.chunks_exact(cout).enumerate() {
             for (block, w) in w.chunks(BLOCK).enumerate() {
                 let at = (block * rows + row / 2 * 2) * BLOCK + row % 2;
-                for (o, w) in w.iter().enumerate() {
-                    self.data[at + 2 * o] = <bf16 as Value>::from_f32(*w);
-                }
+                w.iter().enumerate().for_each(|(o, w)| data[at + 2 * o] = *w);
             }
         }
+        Self { data, cout: padded }
     }
 }
 
@@ -307,8 +302,7 @@ mod tests {
             let offsets: Vec<usize> = (0..taps).map(|t| t * (k + 3)).collect();
             let x = values(5 + n * step + taps * (k + 3) + k, seed);
             let w = values(taps * k * cout, seed ^ 1);
-            let mut packed = Packed::default();
-            packed.pack(cout, &w);
+            let packed = Packed::new(cout, &half(&w));
             let mut got = vec![f32::NAN; n * packed.cout];
             let run = Run { x: &half(&x), start: 5, step, taps: &offsets, k, n };
             forward(run, &packed, &mut got);

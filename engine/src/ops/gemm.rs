@@ -19,7 +19,7 @@ const K_BLOCK: usize = 128;
 
 /// Weights in the order in which the kernel reads them: `[block][tap][k][channels of the block]`, zero-padded
 /// to 16 channels; the last block may be half as wide.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub(crate) struct Packed {
     data: Vec<f32>,
     /// Output channels, padded to 16.
@@ -28,17 +28,17 @@ pub(crate) struct Packed {
 
 impl Packed {
     /// `w`: `[tap][k][cout]`; `cout` is padded to a multiple of 16. Tiny weights become zero.
-    pub fn pack(&mut self, cout: usize, w: &[f32]) {
-        self.cout = cout.next_multiple_of(16);
-        self.data.clear();
-        self.data.reserve(w.len() / cout * self.cout);
-        for first in (0..self.cout).step_by(BLOCK) {
-            let (n, wide) = ((cout - first).min(BLOCK), (self.cout - first).min(BLOCK));
+    pub fn new(cout: usize, w: &[f32]) -> Self {
+        let padded = cout.next_multiple_of(16);
+        let mut data = Vec::with_capacity(w.len() / cout * padded);
+        for first in (0..padded).step_by(BLOCK) {
+            let (n, wide) = ((cout - first).min(BLOCK), (padded - first).min(BLOCK));
             for row in w.chunks_exact(cout) {
-                self.data.extend(row[first..first + n].iter().map(|v| settled(*v)));
-                self.data.extend(std::iter::repeat_n(0.0, wide - n));
+                data.extend(row[first..first + n].iter().map(|v| settled(*v)));
+                data.extend(std::iter::repeat_n(0.0, wide - n));
             }
         }
+        Self { data, cout: padded }
     }
 
     /// Panics unless `run` and a result of `out` values belong to these weights.
@@ -201,6 +201,23 @@ unsafe fn each<L: Lanes>(run: Run<'_, f32>, input: usize, w: &[Packed], out: *mu
 /// `run` must lie inside its slice, `out` be good for `run.n · w.cout` floats.
 #[inline(always)]
 unsafe fn forward_lanes<L: Lanes>(run: Run<'_, f32>, w: &Packed, out: *mut f32) {
+    // Where the compiler knows how far apart pixels lie, they take one register together.
+    // SAFETY: the caller's contract.
+    unsafe {
+        match (run.step, run.k) {
+            (16, 16) => forward_apart::<L>(Run { step: 16, k: 16, ..run }, w, out),
+            (32, 32) => forward_apart::<L>(Run { step: 32, k: 32, ..run }, w, out),
+            (64, 64) => forward_apart::<L>(Run { step: 64, k: 64, ..run }, w, out),
+            (128, 128) => forward_apart::<L>(Run { step: 128, k: 128, ..run }, w, out),
+            _ => forward_apart::<L>(run, w, out),
+        }
+    }
+}
+
+/// # Safety
+/// As [`forward_lanes`].
+#[inline(always)]
+unsafe fn forward_apart<L: Lanes>(run: Run<'_, f32>, w: &Packed, out: *mut f32) {
     let most = block_rows::<L>();
     let slab = run.taps.len() * run.k * BLOCK;
     for block in 0..w.cout.div_ceil(BLOCK) {
@@ -215,8 +232,13 @@ unsafe fn forward_lanes<L: Lanes>(run: Run<'_, f32>, w: &Packed, out: *mut f32) 
                     let xk = run.x.as_ptr().add(run.start + tap + k0);
                     let mut p = 0;
                     while p < run.n {
-                        let rows = (run.n - p).min(most);
                         let (x, y) = (xk.add(p * run.step), out.add(p * w.cout + block * BLOCK));
+                        if L::N == 16 && columns == 16 && run.n - p >= 24 {
+                            forward_block::<L, 24, 1>(x, run.step, k, wk, columns, y, w.cout, first);
+                            p += 24;
+                            continue;
+                        }
+                        let rows = (run.n - p).min(most);
                         let mut c = 0;
                         while c < columns {
                             let (wc, yc) = (wk.add(c), y.add(c));

@@ -23,8 +23,7 @@ proptest! {
         let x = values(5 + n * step + taps * (k + 3) + k, seed);
         let w = values(taps * k * cout, seed ^ 1);
         let run = Run { x: &x, start: 5, step, taps: &offsets, k, n };
-        let mut packed = Packed::default();
-        packed.pack(cout, &w);
+        let packed = Packed::new(cout, &w);
         let mut want = vec![0.0f32; n * packed.cout];
         for p in 0..n { for o in 0..cout { let mut s = 0.0f32; for t in 0..taps { for i in 0..k {
             s = x[5 + p * step + offsets[t] + i].mul_add(w[(t * k + i) * cout + o], s);

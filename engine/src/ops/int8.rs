@@ -6,67 +6,30 @@
 //! weights of each channel. So nothing of a channels-last map is rearranged.
 
 use super::{
+    amx,
+    finish::{self, Finish},
     gemm::{BLOCK, Run, call, with_rows},
-    isa::Int8,
-    lanes::Lanes,
+    isa::{Int8, Isa},
+    scales::Scales,
 };
 
+/// Pixels computed before their sums are finished.
+const CHUNK: usize = 96;
 /// Products that one step adds to a sum.
 const GROUP: usize = 4;
 
-/// What the bytes of a map mean, channel by channel: `value = (byte − zero)·step`.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Scales {
-    step: Vec<f32>,
-    inverse: Vec<f32>,
-    /// The bytes of 0, which is exact.
-    zero: Vec<u8>,
-    /// The same as floats.
-    offset: Vec<f32>,
-}
-
-impl Scales {
-    /// Bytes over each channel's values from `low` to `high`, both finite, `low ≤ 0 ≤ high` and not equal.
-    pub fn new(ranges: &[[f32; 2]]) -> Self {
-        let step: Vec<f32> = ranges.iter().map(|[low, high]| (high - low) / 255.0).collect();
-        let zero: Vec<u8> =
-            ranges.iter().zip(&step).map(|([low, _], step)| (-low / step).round() as u8).collect();
-        let inverse = step.iter().map(|step| 1.0 / step).collect();
-        Self { offset: zero.iter().map(|zero| f32::from(*zero)).collect(), step, inverse, zero }
-    }
-
-    /// The bytes of 0.
-    pub fn zero(&self) -> &[u8] {
-        &self.zero
-    }
-
-    /// What bytes say of a value.
-    pub fn rounded(&self, channel: usize, v: f32) -> f32 {
-        let steps = v.mul_add(self.inverse[channel], self.offset[channel]).clamp(0.0, 255.0);
-        (steps.round_ties_even() - self.offset[channel]) * self.step[channel]
-    }
-
-    /// Rounds a register of the channels from `channel` on; values beyond their range become its ends.
-    ///
-    /// # Safety
-    /// There are these channels, and `to` is good for as many bytes. The caller has the instruction set of `L`.
-    #[inline(always)]
-    pub unsafe fn store<L: Lanes>(&self, values: L, channel: usize, to: *mut u8) {
-        debug_assert!(channel + L::N <= self.inverse.len());
-        // SAFETY: the caller's contract; the values are brought into the range of a byte.
-        unsafe {
-            let (inverse, offset) = (self.inverse.as_ptr().add(channel), self.offset.as_ptr().add(channel));
-            values.mul_add(L::load(inverse), L::load(offset)).clamp(0.0, 255.0).store_bytes(to);
-        }
-    }
-}
-
-/// Weights as the kernels read them: `[block of 32 channels][tap][k/4][32 channels][4]`, zero-padded.
+/// Weights as this processor's instructions want them.
 #[derive(Debug, Clone)]
-pub(crate) struct Packed {
+pub(crate) enum Packed {
+    Fours(Int8, Fours),
+    Tiles(amx::Packed<u8>),
+}
+
+/// Weights in fours: `[block of 32 channels][tap][k/4][32 channels][4]`, zero-padded.
+#[derive(Debug, Clone)]
+pub(crate) struct Fours {
     data: Vec<i8>,
-    /// Output channels, padded to 16.
-    pub cout: usize,
+    cout: usize,
     /// What each channel's sum begins with: whatever the bytes of 0 in the map will add, taken off.
     start: Vec<i32>,
     /// What each channel's sum is multiplied by.
@@ -75,8 +38,8 @@ pub(crate) struct Packed {
 
 impl Packed {
     /// Rounds `w`, `[tap][k][cout]`, to 255 steps of each output channel's largest, k being some pixels of the input's
-    /// channels, whose steps are worked in.
-    pub fn new(cout: usize, w: &[f32], input: &Scales) -> Self {
+    /// channels, whose steps are worked in. For instructions that the processor has.
+    pub fn new(int8: Int8, taps: usize, cout: usize, w: &[f32], input: &Scales) -> Self {
         let (rows, padded) = (w.len() / cout, cout.next_multiple_of(16));
         let (step, zero) = (
             |row: usize| input.step[row % input.step.len()],
@@ -87,24 +50,68 @@ impl Packed {
         for (row, w) in w.chunks_exact(cout).enumerate() {
             largest.iter_mut().zip(w).for_each(|(most, w)| *most = most.max((w * step(row)).abs()));
         }
-        let mut data = vec![0; padded.div_ceil(BLOCK) * rows * BLOCK];
+        let mut rounded = vec![0; w.len()];
         let mut start = vec![0; padded];
-        for (row, w) in w.chunks_exact(cout).enumerate() {
+        for (row, (w, to)) in w.chunks_exact(cout).zip(rounded.chunks_exact_mut(cout)).enumerate() {
             for (o, w) in w.iter().enumerate().filter(|(o, _)| largest[*o] > 0.0) {
-                let rounded = (w * step(row) / largest[o] * 127.0).round() as i8;
-                let group = (o / BLOCK * rows + row / GROUP * GROUP) * BLOCK;
-                data[group + o % BLOCK * GROUP + row % GROUP] = rounded;
-                start[o] -= i32::from(rounded) * i32::from(zero(row));
+                to[o] = (w * step(row) / largest[o] * 127.0).round() as i8;
+                start[o] -= i32::from(to[o]) * i32::from(zero(row));
             }
         }
         let factor = largest.iter().map(|most| most / 127.0).collect();
+        match int8 {
+            Int8::Amx => Self::Tiles(amx::Packed::new(rows / taps, cout, &rounded, start, factor)),
+            _ => Self::Fours(int8, Fours::new(cout, &rounded, start, factor)),
+        }
+    }
+
+    /// Output channels, padded to 16.
+    fn cout(&self) -> usize {
+        match self {
+            Self::Fours(_, weights) => weights.cout,
+            Self::Tiles(weights) => weights.cout,
+        }
+    }
+}
+
+impl Fours {
+    fn new(cout: usize, w: &[i8], start: Vec<i32>, factor: Vec<f32>) -> Self {
+        let (rows, padded) = (w.len() / cout, cout.next_multiple_of(16));
+        let mut data = vec![0; padded.div_ceil(BLOCK) * rows * BLOCK];
+        for (row, w) in w.chunks_exact(cout).enumerate() {
+            for (o, w) in w.iter().enumerate() {
+                let group = (o / BLOCK * rows + row / GROUP * GROUP) * BLOCK;
+                data[group + o % BLOCK * GROUP + row % GROUP] = *w;
+            }
+        }
         Self { data, cout: padded, start, factor }
     }
 }
 
-/// `out[p][o]`, in the units of the values, for `run.n` pixels, rows of `weights.cout` floats; taps of a length that
-/// four divides. Each of `int8` that the processor has gives the same bits.
-pub(crate) fn forward(int8: Int8, run: Run<'_, u8>, weights: &Packed, out: &mut [f32]) {
+/// Hands the sums of a run, in the units of the values, to `finish`: `per` pixels for each of the run's, one after the
+/// other in its channels; taps of a length that four divides. All instructions give the same bits.
+pub(crate) fn finish<F: Finish>(
+    isa: Isa,
+    run: Run<'_, u8>,
+    weights: &Packed,
+    per: usize,
+    sums: &mut Vec<f32>,
+    finish: &mut F,
+) {
+    let (int8, weights, cout) = match weights {
+        Packed::Tiles(weights) => return amx::finish(run, weights, (0, per), finish),
+        Packed::Fours(int8, fours) => (*int8, fours, weights.cout()),
+    };
+    sums.resize(CHUNK * cout, 0.0);
+    for first in (0..run.n).step_by(CHUNK) {
+        let n = (run.n - first).min(CHUNK);
+        forward(int8, Run { start: run.start + first * run.step, n, ..run }, weights, sums);
+        finish::give::<f32, F>(isa, &sums[..n * cout], cout / per, 0, first * per, finish);
+    }
+}
+
+/// `out[p][o]` for `run.n` pixels, rows of `weights.cout` floats.
+fn forward(int8: Int8, run: Run<'_, u8>, weights: &Fours, out: &mut [f32]) {
     run.check(run.n, run.k);
     assert!(run.k % GROUP == 0 && out.len() >= run.n * weights.cout);
     assert_eq!(weights.data.len(), weights.cout.div_ceil(BLOCK) * run.taps.len() * run.k * BLOCK);
@@ -180,7 +187,7 @@ impl Sums for Plain {
 /// # Safety
 /// As [`forward`] checks; the caller has the instruction set of `S`.
 #[inline(always)]
-unsafe fn forward_in<S: Sums>(run: Run<'_, u8>, w: &Packed, out: *mut f32) {
+unsafe fn forward_in<S: Sums>(run: Run<'_, u8>, w: &Fours, out: *mut f32) {
     // Two registers of channels for each pixel: 24 sums of 32 registers, or 12 of 16.
     let most = if S::N == 16 { 12 } else { 6 };
     let slab = run.taps.len() * run.k * BLOCK;
@@ -245,16 +252,16 @@ unsafe fn products<S: Sums, const P: usize, const V: usize>(
 mod x86 {
     use std::arch::x86_64::*;
 
-    use super::{Packed, Run, Sums, forward_in};
+    use super::{Fours, Run, Sums, forward_in};
 
     #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,fma")]
-    pub unsafe fn avx512_vnni(run: Run<'_, u8>, w: &Packed, out: *mut f32) {
+    pub unsafe fn avx512_vnni(run: Run<'_, u8>, w: &Fours, out: *mut f32) {
         // SAFETY: the caller's contract.
         unsafe { forward_in::<Wide>(run, w, out) }
     }
 
     #[target_feature(enable = "avxvnni,avx2,fma")]
-    pub unsafe fn avx_vnni(run: Run<'_, u8>, w: &Packed, out: *mut f32) {
+    pub unsafe fn avx_vnni(run: Run<'_, u8>, w: &Fours, out: *mut f32) {
         // SAFETY: the caller's contract.
         unsafe { forward_in::<Vex>(run, w, out) }
     }
@@ -262,7 +269,7 @@ mod x86 {
     /// [`avx_vnni`] in the encoding of AVX-512, for processors that have only that.
     #[cfg(test)]
     #[target_feature(enable = "avx512f,avx512vl,avx512vnni,avx2,fma")]
-    pub unsafe fn evex_vnni(run: Run<'_, u8>, w: &Packed, out: *mut f32) {
+    pub unsafe fn evex_vnni(run: Run<'_, u8>, w: &Fours, out: *mut f32) {
         // SAFETY: the caller's contract.
         unsafe { forward_in::<Evex>(run, w, out) }
     }

@@ -4,7 +4,10 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::noise::Stream;
+use crate::{
+    noise::Stream,
+    ops::{finish::Sums as Written, lanes::Lanes},
+};
 
 /// Scales of steps 1/4, 1/2 and 1 in turn, with zeros anywhere.
 fn scales(channels: usize, draw: &mut Stream) -> Scales {
@@ -13,6 +16,13 @@ fn scales(channels: usize, draw: &mut Stream) -> Scales {
         [-zero * step, (255.0 - zero) * step]
     };
     Scales::new(&(0..channels).map(ranges).collect::<Vec<_>>())
+}
+
+fn fours(packed: Packed) -> Fours {
+    match packed {
+        Packed::Fours(_, fours) => fours,
+        Packed::Tiles(_) => unreachable!("asked for in fours"),
+    }
 }
 
 proptest! {
@@ -26,17 +36,17 @@ proptest! {
         let k = channels * pixels;
         let input = scales(channels, &mut draw);
         let offsets: Vec<usize> = (0..taps).map(|t| t * (k + 3)).collect();
-        let x: Vec<u8> = (0..5 + n * step + taps * (k + 3) + k).map(|_| draw.below(256) as u8).collect();
+        let x: Vec<u8> = (0..5 + (n + 16) * step + taps * (k + 3) + k + 64).map(|_| draw.below(256) as u8).collect();
         // Whole numbers of steps, the greatest among them, are rounded to themselves.
         let mut whole: Vec<f32> = (0..taps * k * cout).map(|_| draw.below(255) as f32 - 127.0).collect();
         whole[..cout].fill(127.0);
         let w: Vec<f32> =
             whole.iter().enumerate().map(|(at, w)| w / input.step[at / cout % channels]).collect();
-        let packed = Packed::new(cout, &w, &input);
         let run = Run { x: &x, start: 5, step, taps: &offsets, k, n };
-        let mut want = vec![0f32; n * packed.cout];
+        let padded = cout.next_multiple_of(16);
+        let mut want = vec![0f32; n * padded];
         for (at, want) in want.iter_mut().enumerate() {
-            let (p, o) = (at / packed.cout, at % packed.cout);
+            let (p, o) = (at / padded, at % padded);
             if o < cout {
                 let byte = |t: usize, i: usize| i32::from(x[5 + p * step + offsets[t] + i]);
                 let term = |r: usize| {
@@ -51,14 +61,16 @@ proptest! {
         };
         for int8 in Int8::every() {
             let mut got = vec![f32::NAN; want.len()];
-            forward(int8, run, &packed, &mut got);
+            let packed = Packed::new(int8, taps, cout, &w, &input);
+            let mut written = Written { out: &mut got, c: padded };
+            finish(Isa::available()[0], run, &packed, 1, &mut vec![], &mut written);
             check(&format!("{int8:?}"), got)?;
         }
         #[cfg(target_arch = "x86_64")]
         if Int8::Avx512Vnni.available() {
             let mut got = vec![f32::NAN; want.len()];
             // SAFETY: `forward` has checked the same bounds; AVX-512 VL is part of what was asked for.
-            unsafe { x86::evex_vnni(run, &packed, got.as_mut_ptr()) };
+            unsafe { x86::evex_vnni(run, &fours(Packed::new(Int8::Portable, taps, cout, &w, &input)), got.as_mut_ptr()) };
             check("eight sums", got)?;
         }
     }
@@ -122,7 +134,7 @@ fn weights_are_rounded_to_half_a_step_and_zero_is_exact() {
     let mut draw = Stream::new(3, 0);
     let w: Vec<f32> = (0..16 * 5).map(|_| draw.next_normal()).collect();
     let input = Scales::new(&[[-0.3, 2.0]; 16]);
-    let packed = Packed::new(5, &w, &input);
+    let packed = fours(Packed::new(Int8::Portable, 1, 5, &w, &input));
     // A map of the bytes of 0 gives 0; one value of one step gives the weight.
     let mut x: [u8; 16] = input.zero().try_into().unwrap();
     let mut out = [f32::NAN; 16];
@@ -146,7 +158,7 @@ fn weights_are_rounded_to_half_a_step_and_zero_is_exact() {
 #[test]
 fn a_channel_of_zeros_stays_zero() {
     let w = [0.0, 1.0, 0.0, 1.0, 0.0, 1.0, 0.0, 1.0];
-    let packed = Packed::new(2, &w, &Scales::new(&[[-1.0, 1.0]; 4]));
+    let packed = fours(Packed::new(Int8::Portable, 1, 2, &w, &Scales::new(&[[-1.0, 1.0]; 4])));
     let mut out = [f32::NAN; 16];
     let run = Run { x: &[200; 4], start: 0, step: 0, taps: &[0], k: 4, n: 1 };
     forward(Int8::Portable, run, &packed, &mut out);

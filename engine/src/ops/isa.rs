@@ -44,12 +44,14 @@ pub enum Int8 {
     AvxVnni,
     /// AVX512_VNNI: 16 sums at once.
     Avx512Vnni,
+    /// AMX tiles, with leave from the kernel to use them.
+    Amx,
 }
 
 impl Int8 {
     /// All that this processor runs, the plainest first.
     pub fn every() -> Vec<Int8> {
-        let all = [Int8::Portable, Int8::AvxVnni, Int8::Avx512Vnni];
+        let all = [Int8::Portable, Int8::AvxVnni, Int8::Avx512Vnni, Int8::Amx];
         all.into_iter().filter(|i| i.available()).collect()
     }
 
@@ -61,6 +63,8 @@ impl Int8 {
             Self::AvxVnni => Isa::detect() >= Isa::Avx2 && is_x86_feature_detected!("avxvnni"),
             #[cfg(target_arch = "x86_64")]
             Self::Avx512Vnni => Isa::detect() == Isa::Avx512 && is_x86_feature_detected!("avx512vnni"),
+            #[cfg(target_arch = "x86_64")]
+            Self::Amx => amx(AMX_INT8),
             #[cfg(not(target_arch = "x86_64"))]
             _ => false,
         }
@@ -72,7 +76,7 @@ impl Bf16 {
     pub fn available(self) -> bool {
         match self {
             Self::Avx512 => avx512_bf16(),
-            Self::Amx => amx_bf16(),
+            Self::Amx => amx(AMX_BF16),
         }
     }
 }
@@ -137,21 +141,26 @@ fn avx512_bf16() -> bool {
     false
 }
 
-/// AMX needs three yeses: the processor's (CPUID leaf 7: bit 22 bf16, bit 24 tiles), the system's
-/// (XCR0 bits 17 and 18) and, on Linux, a permission asked for per process (arch_prctl).
+/// Bits of CPUID leaf 7, EDX.
+const AMX_BF16: u32 = 1 << 22;
+const AMX_INT8: u32 = 1 << 25;
+
+/// AMX needs three yeses: the processor's (CPUID leaf 7: the products, bit 24 tiles), the system's
+/// (XCR0 bits 17 and 18) and, on Linux, a permission asked for per process (arch_prctl). Its results are finished with
+/// AVX512_BF16, which every such processor has.
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
-fn amx_bf16() -> bool {
+fn amx(products: u32) -> bool {
     use std::arch::{asm, x86_64 as x86};
     const ARCH_REQ_XCOMP_PERM: i64 = 0x1023;
     const XFEATURE_XTILEDATA: i64 = 18;
     const SYS_ARCH_PRCTL: i64 = 158;
 
-    if Isa::detect() < Isa::Avx512 || x86::__cpuid(0).eax < 7 {
+    if !avx512_bf16() || x86::__cpuid(0).eax < 7 {
         return false;
     }
     let edx = x86::__cpuid_count(7, 0).edx;
     let osxsave = x86::__cpuid(1).ecx & (1 << 27) != 0;
-    if edx & (1 << 22) == 0 || edx & (1 << 24) == 0 || !osxsave {
+    if edx & products == 0 || edx & (1 << 24) == 0 || !osxsave {
         return false;
     }
     let (xcr0, answer): (u32, i64);
@@ -169,6 +178,6 @@ fn amx_bf16() -> bool {
 }
 
 #[cfg(not(all(target_arch = "x86_64", target_os = "linux")))]
-fn amx_bf16() -> bool {
+fn amx(_: u32) -> bool {
     false
 }

@@ -3,7 +3,7 @@
 
 use half::bf16;
 
-use super::{map::Value, tiny::settled};
+use super::{map::Value, silu::silu_lanes, tiny::settled};
 
 #[cfg(target_arch = "x86_64")]
 mod x86;
@@ -42,6 +42,11 @@ pub(crate) trait Lanes: Copy {
     unsafe fn clamp(self, low: f32, high: f32) -> Self;
     /// [`settled`].
     unsafe fn settled(self) -> Self;
+    /// SiLU to 12 bits, for what is rounded to fewer; what is no number stays so.
+    unsafe fn silu_rough(self) -> Self {
+        // SAFETY: the caller's contract.
+        unsafe { silu_lanes(self) }
+    }
     /// The float of the bits `(bits + 127) << 23`: 2ⁿ, where n stands in the low bits.
     unsafe fn exponent(self) -> Self;
     /// `N` bfloat16 numbers, exactly.

@@ -11,6 +11,8 @@ use super::{isa::Isa, lanes::Lanes, rows};
 
 /// A number that convolutions read.
 pub(crate) trait Value: Copy + Default + Send + Sync + 'static {
+    /// True if it has fewer than 12 bits.
+    const ROUGH: bool;
     /// Rounds to the nearest, ties to even.
     fn from_f32(v: f32) -> Self;
     /// Exactly.
@@ -40,6 +42,7 @@ pub(crate) trait Value: Copy + Default + Send + Sync + 'static {
 }
 
 impl Value for f32 {
+    const ROUGH: bool = false;
     #[inline(always)]
     fn from_f32(v: f32) -> Self {
         v
@@ -61,6 +64,7 @@ impl Value for f32 {
 }
 
 impl Value for bf16 {
+    const ROUGH: bool = true;
     /// As `bf16::from_f32`, without a branch, so that it vectorises.
     #[inline(always)]
     fn from_f32(v: f32) -> Self {

@@ -23,6 +23,7 @@ mod precision;
 pub(crate) mod resize2;
 pub(crate) mod rows;
 pub(crate) mod same3;
+pub(crate) mod scales;
 pub(crate) mod silu;
 pub(crate) mod storage;
 mod taps;

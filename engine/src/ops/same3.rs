@@ -8,7 +8,7 @@ use half::bf16;
 
 use super::{
     Bf16, Cpu, amx, dot,
-    finish::{self, Finish},
+    finish::{self, Finish, Sums},
     gemm::{self, Run},
     isa::Isa,
     map::{Map, Value},
@@ -23,14 +23,30 @@ const CHUNK: usize = 96;
 /// A number type with its convolution kernels.
 pub(crate) trait Kernel: Value {
     /// Weights as the kernel reads them.
-    type Packed: Default + Clone + Send + Sync;
+    type Packed: Clone + Send + Sync;
 
     /// Packs weights `[tap][k][cout]`, k a multiple of 16.
-    fn pack(packed: &mut Self::Packed, taps: usize, cout: usize, w: &[f32]);
+    fn pack(taps: usize, cout: usize, w: &[f32]) -> Self::Packed;
     /// Output channels, padded.
     fn cout(packed: &Self::Packed) -> usize;
     /// Sums of a run.
     fn run(isa: Isa, run: Run<'_, Self>, packed: &Self::Packed, out: &mut [f32]);
+    /// Hands the sums of a run to `finish`: `per` pixels of row `row` (0 or 1) for each of the run's, one after the other in
+    /// its channels.
+    #[inline(always)]
+    fn finish<F: Finish>(
+        isa: Isa,
+        run: Run<'_, Self>,
+        packed: &Self::Packed,
+        (row, per): (usize, usize),
+        scratch: &mut Scratch<Self>,
+        finish: &mut F,
+    ) {
+        let c = Self::cout(packed) / per;
+        in_pieces(isa, run, packed, scratch, |p, sums| {
+            finish::give::<Self, F>(isa, sums, c, row, p * per, finish);
+        });
+    }
     /// Weights of the points of [`winograd`].
     type Points: Clone + std::fmt::Debug + Send + Sync;
 
@@ -64,8 +80,8 @@ impl Kernel for f32 {
     fn smallest() -> usize {
         0
     }
-    fn pack(packed: &mut Self::Packed, _: usize, cout: usize, w: &[f32]) {
-        packed.pack(cout, w);
+    fn pack(_: usize, cout: usize, w: &[f32]) -> Self::Packed {
+        gemm::Packed::new(cout, w)
     }
     fn cout(packed: &Self::Packed) -> usize {
         packed.cout
@@ -75,12 +91,7 @@ impl Kernel for f32 {
         gemm::forward(isa, run, packed, out);
     }
     fn points(cout: usize, points: &[Vec<f32>]) -> Self::Points {
-        let pack = |w: &Vec<f32>| {
-            let mut packed = gemm::Packed::default();
-            packed.pack(cout, w);
-            packed
-        };
-        points.iter().map(pack).collect()
+        points.iter().map(|w| gemm::Packed::new(cout, w)).collect()
     }
     fn blocks(points: &Self::Points) -> (usize, usize) {
         (points[0].cout, points[0].cout)
@@ -108,17 +119,7 @@ impl Kernel for f32 {
 #[derive(Debug, Clone)]
 pub(crate) enum PackedBf16 {
     Dot(dot::Packed),
-    Amx(amx::Packed),
-}
-
-impl Default for PackedBf16 {
-    /// Only networks on processors with such products reach this (`Cpu::bf16`).
-    fn default() -> Self {
-        match Cpu::detect().bf16 {
-            Some(Bf16::Amx) => Self::Amx(amx::Packed::default()),
-            _ => Self::Dot(dot::Packed::default()),
-        }
-    }
+    Amx(amx::Packed<bf16>),
 }
 
 impl Kernel for bf16 {
@@ -131,10 +132,11 @@ impl Kernel for bf16 {
     fn smallest() -> usize {
         if Cpu::detect().bf16 == Some(Bf16::Amx) { usize::MAX } else { 0 }
     }
-    fn pack(packed: &mut Self::Packed, taps: usize, cout: usize, w: &[f32]) {
-        match packed {
-            PackedBf16::Dot(p) => p.pack(cout, w),
-            PackedBf16::Amx(p) => p.pack(w.len() / (taps * cout), cout, w),
+    fn pack(taps: usize, cout: usize, w: &[f32]) -> Self::Packed {
+        let rounded: Vec<bf16> = w.iter().map(|w| <bf16 as Value>::from_f32(*w)).collect();
+        match Cpu::detect().bf16 {
+            Some(Bf16::Amx) => PackedBf16::Amx(amx::Packed::bf16(w.len() / (taps * cout), cout, &rounded)),
+            _ => PackedBf16::Dot(dot::Packed::new(cout, &rounded)),
         }
     }
     fn cout(packed: &Self::Packed) -> usize {
@@ -147,7 +149,23 @@ impl Kernel for bf16 {
     fn run(_: Isa, run: Run<'_, Self>, packed: &Self::Packed, out: &mut [f32]) {
         match packed {
             PackedBf16::Dot(p) => dot::forward(run, p, out),
-            PackedBf16::Amx(p) => amx::forward(run, p, out),
+            PackedBf16::Amx(p) => amx::finish(run, p, (0, 1), &mut Sums { out, c: p.cout }),
+        }
+    }
+    #[inline(always)]
+    fn finish<F: Finish>(
+        isa: Isa,
+        run: Run<'_, Self>,
+        packed: &Self::Packed,
+        (row, per): (usize, usize),
+        scratch: &mut Scratch<Self>,
+        finish: &mut F,
+    ) {
+        match packed {
+            PackedBf16::Amx(p) => amx::finish(run, p, (row, per), finish),
+            PackedBf16::Dot(p) => in_pieces(isa, run, packed, scratch, |first, sums| {
+                finish::give::<Self, F>(isa, sums, p.cout / per, row, first * per, finish);
+            }),
         }
     }
     fn points(cout: usize, points: &[Vec<f32>]) -> Self::Points {
@@ -223,11 +241,7 @@ impl<T: Kernel> Conv<T> {
     pub fn new(algorithm: Algorithm, cout: usize, w: &[f32]) -> Self {
         match algorithm {
             Algorithm::Winograd => Self::Winograd(winograd::Packed::new(cout, w)),
-            Algorithm::Taps => {
-                let mut packed = T::Packed::default();
-                T::pack(&mut packed, 3, cout, w);
-                Self::Taps(packed)
-            }
+            Algorithm::Taps => Self::Taps(T::pack(3, cout, w)),
         }
     }
 
@@ -258,10 +272,18 @@ pub(crate) fn forward<T: Kernel>(
         Conv::Winograd(packed) => return winograd::forward(isa, x, packed, rows, &mut scratch.squares, sink),
     };
     for y in rows {
-        let taps = [0, 1, 2].map(|i| x.above(y + i));
-        let run = Run { x: &x.data, start: 0, step: x.c, taps: &taps, k: 3 * x.c, n: x.w };
-        in_pieces(isa, run, packed, scratch, |first, sums| sink(y, first, sums));
+        in_pieces(isa, beside(x, &around(x, y)), packed, scratch, |first, sums| sink(y, first, sums));
     }
+}
+
+/// Where the three rows begin that a 3×3 kernel on row y reads.
+pub(crate) fn around<T: Copy + Default + Send + Sync>(x: &Map<T>, y: usize) -> [usize; 3] {
+    [0, 1, 2].map(|i| x.above(y + i))
+}
+
+/// The run of a 3×3 kernel over those rows.
+pub(crate) fn beside<'a, T>(x: &'a Map<T>, rows: &'a [usize; 3]) -> Run<'a, T> {
+    Run { x: &x.data, start: 0, step: x.c, taps: rows, k: 3 * x.c, n: x.w }
 }
 
 /// As [`forward`] for one row or two, the first of them even; `finish` was made for them.
@@ -274,12 +296,13 @@ pub(crate) fn finish<T: Kernel, F: Finish>(
     scratch: &mut Scratch<T>,
     finish: &mut F,
 ) {
-    let first = rows.start;
     match conv {
         Conv::Winograd(packed) => winograd::finish(isa, x, packed, rows, &mut scratch.squares, finish),
-        Conv::Taps(_) => forward(isa, x, conv, rows, scratch, |y, x, sums| {
-            finish::give::<T, F>(isa, sums, conv.cout(), y - first, x, finish);
-        }),
+        Conv::Taps(packed) => {
+            for (row, y) in rows.enumerate() {
+                T::finish(isa, beside(x, &around(x, y)), packed, (row, 1), scratch, finish);
+            }
+        }
     }
 }
 
@@ -302,83 +325,5 @@ pub(crate) fn in_pieces<T: Kernel>(
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::noise::Stream;
-
-    /// Values that bfloat16 holds exactly, so that both precisions should find the same sums.
-    fn values(n: usize, seed: u64) -> Vec<f32> {
-        let mut s = Stream::new(seed, 0);
-        (0..n).map(|_| s.below(64) as f32 / 32.0 - 1.0).collect()
-    }
-
-    fn both<T: Kernel>(algorithm: Algorithm, [h, w, cin, cout]: [usize; 4]) -> (Vec<f32>, Vec<f32>) {
-        let isa = Cpu::detect().isa;
-        let (mut x, mut dy) = (Map::<T>::default(), Map::<T>::default());
-        x.reset(h, w, cin);
-        x.fill(isa, &values(h * w * cin, 1));
-        dy.reset(h, w, cout);
-        dy.fill(isa, &values(h * w * cout, 2));
-        let conv = Conv::new(algorithm, cout, &values(9 * cin * cout, 3));
-        let mut out = vec![f32::NAN; h * w * cout];
-        forward(isa, &x, &conv, 0..h, &mut Scratch::default(), |y, x, sums| {
-            out[(y * w + x) * cout..][..sums.len()].copy_from_slice(sums);
-        });
-        let mut grad = vec![0.0; 9 * cin * cout];
-        T::weight_grad(isa, &x, &dy, &mut grad, &mut vec![]);
-        (out, grad)
-    }
-
-    #[test]
-    fn f32_equals_the_plain_sum() {
-        for (shape, algorithm) in
-            [[1, 1, 16, 16], [5, 7, 16, 48], [3, 130, 32, 16], [6, 251, 48, 32], [21, 23, 256, 16]]
-                .into_iter()
-                .flat_map(|shape| [(shape, Algorithm::Taps), (shape, Algorithm::Winograd)])
-        {
-            let [h, w, cin, cout] = shape;
-            let (out, grad) = both::<f32>(algorithm, shape);
-            let (x, dy, k) = (values(h * w * cin, 1), values(h * w * cout, 2), values(9 * cin * cout, 3));
-            let mut want_grad = vec![0f64; grad.len()];
-            for (at, got) in out.iter().enumerate() {
-                let (y, xx, o) = (at / cout / w, at / cout % w, at % cout);
-                let mut sum = 0f64;
-                for tap in 0..9 {
-                    let (sy, sx) = ((y + tap / 3).wrapping_sub(1), (xx + tap % 3).wrapping_sub(1));
-                    if sy < h && sx < w {
-                        for i in 0..cin {
-                            let v = f64::from(x[(sy * w + sx) * cin + i]);
-                            sum += v * f64::from(k[(tap * cin + i) * cout + o]);
-                            want_grad[(tap * cin + i) * cout + o] += v * f64::from(dy[at]);
-                        }
-                    }
-                }
-                assert!(
-                    (f64::from(*got) - sum).abs() < 1e-3,
-                    "{algorithm:?} {h}x{w}x{cin}x{cout} at {at}: {got} {sum}"
-                );
-            }
-            for (g, want) in grad.iter().zip(&want_grad) {
-                assert!((f64::from(*g) - want).abs() < 1e-3, "gradient {g} {want}");
-            }
-        }
-    }
-
-    #[test]
-    fn bf16_equals_f32_where_values_are_exact() {
-        if Cpu::detect().bf16.is_none() {
-            println!("skipped: this processor has no bfloat16 products");
-            return;
-        }
-        for shape in [[1, 1, 16, 16], [5, 7, 16, 32], [13, 9, 48, 48], [33, 40, 64, 16], [2, 97, 32, 80]] {
-            let (a, ga) = both::<f32>(Algorithm::Taps, shape);
-            let (b, gb) = both::<bf16>(Algorithm::Taps, shape);
-            assert!(a.iter().zip(&b).all(|(a, b)| (a - b).abs() < 1e-3), "{shape:?}");
-            assert!(ga.iter().zip(&gb).all(|(a, b)| (a - b).abs() < 1e-3 * (1.0 + a.abs())), "{shape:?}");
-            // Winograd rounds what it transforms: half a unit in the ninth place of each of 9·cin terms.
-            let (b, _) = both::<bf16>(Algorithm::Winograd, shape);
-            let far = a.iter().zip(&b).fold(0f32, |m, (a, b)| m.max((a - b).abs()));
-            assert!(far < 0.02 * ((9 * shape[2]) as f32).sqrt(), "{shape:?}: {far}");
-        }
-    }
-}
+#[path = "same3_tests.rs"]
+mod tests;

@@ -109,6 +109,46 @@ mod tests {
         }
     }
 
+    #[cfg(target_arch = "x86_64")]
+    #[test]
+    fn what_is_rough_is_right_to_twelve_bits() {
+        use std::arch::x86_64::__m512;
+        #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma")]
+        unsafe fn rough(values: &[f32; 16], out: &mut [f32; 16]) {
+            // SAFETY: both have sixteen floats; the caller has the instructions.
+            unsafe { <__m512 as Lanes>::load(values.as_ptr()).silu_rough().store(out.as_mut_ptr()) }
+        }
+        if crate::ops::Cpu::detect().isa != crate::ops::Isa::Avx512 {
+            println!("skipped: this processor has no AVX-512");
+            return;
+        }
+        let mut out = [0.0; 16];
+        for first in (-400_000..400_000).step_by(16) {
+            let values: [f32; 16] = std::array::from_fn(|i| (first + i as i32) as f32 * 2e-4);
+            // SAFETY: the processor has it.
+            unsafe { rough(&values, &mut out) };
+            for (v, got) in values.iter().zip(out) {
+                let want = f64::from(*v) / (1.0 + (-f64::from(*v)).exp());
+                assert!((f64::from(got) - want).abs() <= want.abs() / 4096.0, "silu({v}) = {got}, {want}");
+            }
+        }
+        let far =
+            [1e30, -1e30, 3e38, -3e38, 200.0, -200.0, 0.0, -0.0, 1e-20, -1e-20, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0];
+        // SAFETY: as above.
+        unsafe { rough(&far, &mut out) };
+        for (v, got) in far.iter().zip(out) {
+            let want = f64::from(*v) / (1.0 + (-f64::from(*v)).exp());
+            assert!(
+                (f64::from(got) - want).abs() <= want.abs() / 4096.0 + 1e-30,
+                "silu({v}) = {got}, {want}"
+            );
+        }
+        let wrong = [f32::NAN, f32::INFINITY, f32::NEG_INFINITY];
+        // SAFETY: as above.
+        unsafe { rough(&std::array::from_fn(|i| wrong[i % 3]), &mut out) };
+        assert!(out.iter().all(|v| !v.is_finite()), "what is no number stays none: {out:?}");
+    }
+
     #[test]
     fn exp_is_right_to_two_ulp_over_its_range() {
         for i in -870_000..=880_000 {

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Pictures from the host's memory to a device and back, the fastest way that the device has.
 
-use candle_core::{Device, Tensor};
+use candle_core::{Device, Storage, Tensor};
 
-use crate::Result;
+use super::storage::contiguous;
+use crate::{Result, memory::copied};
 
 /// `x`, f32 on the CPU, on `device`.
 ///
@@ -14,7 +15,7 @@ pub(crate) fn to_device(x: &Tensor, device: &Device) -> Result<Tensor> {
     if device.is_cuda() {
         let x = x.contiguous()?;
         let (storage, layout) = x.storage_and_layout();
-        if let candle_core::Storage::Cpu(values) = &*storage {
+        if let Storage::Cpu(values) = &*storage {
             let values = &values.as_slice::<f32>()?[layout.start_offset()..][..layout.shape().elem_count()];
             return Ok(super::cuda::Gpu::of(device)?.upload_picture(values, layout.shape())?);
         }
@@ -31,5 +32,10 @@ pub(crate) fn to_host(x: &Tensor) -> Result<Vec<f32>> {
     if x.device().is_cuda() {
         return Ok(super::cuda::Gpu::of(x.device())?.download_picture(x)?);
     }
-    Ok(x.to_device(&Device::Cpu)?.flatten_all()?.to_vec1()?)
+    let x = x.to_device(&Device::Cpu)?.contiguous()?;
+    let (storage, layout) = x.storage_and_layout();
+    match &*storage {
+        Storage::Cpu(values) => Ok(copied(contiguous(values, layout)?)),
+        _ => unreachable!("moved to the CPU above"),
+    }
 }

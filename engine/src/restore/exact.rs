@@ -6,6 +6,8 @@ use std::sync::{
     atomic::{AtomicU64, Ordering},
 };
 
+use rayon::prelude::*;
+
 use crate::{Error, Result, net::Network, ops::Precision};
 
 /// Builds the network in f32.
@@ -61,7 +63,8 @@ impl Exact {
 fn first_wrong(values: &[f32]) -> Option<f32> {
     // A part at a time without a branch inside, so that it vectorises.
     let wrong = |part: &[f32]| part.iter().fold(false, |wrong, v| wrong | !v.is_finite());
-    values.chunks(4096).find(|part| wrong(part))?.iter().copied().find(|v| !v.is_finite())
+    let part = values.par_chunks(1 << 14).find_first(|part| wrong(part))?;
+    part.iter().copied().find(|v| !v.is_finite())
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ use super::{Request, Restorer, tiled::TiledNetwork};
 use crate::{
     Cancel, Result,
     denoiser::BridgeDenoiser,
+    memory::copied,
     net::Network,
     ops::transfer::{to_device, to_host},
     sampler::{Run, SeededNoise},
@@ -28,7 +29,7 @@ impl Restorer {
         request: &Request,
         cancel: &Cancel,
     ) -> Result<Vec<f32>> {
-        let input = Tensor::from_slice(rgb, (1, 3, height, width), &Device::Cpu)?;
+        let input = Tensor::from_vec(copied(rgb), (1, 3, height, width), &Device::Cpu)?;
         let sample = |network: &dyn Network| to_host(&self.sample(network, &input, window, request, cancel)?);
         let restored = sample(&*self.model.network)?;
         self.model.exact.unless_finite(self.options.precision, restored, &self.recomputed, sample)

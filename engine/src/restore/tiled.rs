@@ -3,11 +3,7 @@
 
 use candle_core::Tensor;
 
-use crate::{
-    Cancel, Result,
-    net::Network,
-    tile::{Plan, Tile},
-};
+use crate::{Cancel, Result, net::Network, tile::Plan};
 
 /// A network and how its frames are cut.
 pub struct TiledNetwork<'a> {
@@ -20,25 +16,11 @@ pub struct TiledNetwork<'a> {
 impl Network for TiledNetwork<'_> {
     /// H and W are those of the plan; `cancel` is checked before each tile, too.
     fn forward(&self, x: &Tensor, noise_level: &[f32], cancel: &Cancel) -> Result<Tensor> {
-        if self.plan.is_whole() {
-            cancel.check()?;
-            let y = self.network.forward(x, noise_level, cancel)?;
-            (self.tick)();
-            return Ok(y);
-        }
-        let (mut bands, mut band) = (Vec::new(), Vec::new());
-        let mut top = 0;
-        for tile in self.plan.tiles() {
-            cancel.check()?;
-            if tile.keep.rows.start != top {
-                top = tile.keep.rows.start;
-                bands.push(Tensor::cat(&std::mem::take(&mut band), 3)?);
-            }
-            band.push(self.one(&tile, x, noise_level, cancel)?);
-            (self.tick)();
-        }
-        bands.push(Tensor::cat(&band, 3)?);
-        Ok(Tensor::cat(&bands, 2)?)
+        self.tiles(x, cancel, |x| self.network.forward(x, noise_level, cancel))
+    }
+
+    fn added(&self, x: &Tensor, noise_level: &[f32], weight: f32, cancel: &Cancel) -> Result<Tensor> {
+        self.tiles(x, cancel, |x| self.network.added(x, noise_level, weight, cancel))
     }
 
     fn in_channels(&self) -> usize {
@@ -59,8 +41,31 @@ impl Network for TiledNetwork<'_> {
 }
 
 impl TiledNetwork<'_> {
-    fn one(&self, tile: &Tile, x: &Tensor, noise_level: &[f32], cancel: &Cancel) -> Result<Tensor> {
-        let y = self.network.forward(&tile.read.cut(x)?, noise_level, cancel)?;
-        tile.keep_in_read().cut(&y)
+    /// What `evaluate` makes of each tile, side by side.
+    fn tiles(
+        &self,
+        x: &Tensor,
+        cancel: &Cancel,
+        evaluate: impl Fn(&Tensor) -> Result<Tensor>,
+    ) -> Result<Tensor> {
+        if self.plan.is_whole() {
+            cancel.check()?;
+            let y = evaluate(x)?;
+            (self.tick)();
+            return Ok(y);
+        }
+        let (mut bands, mut band) = (Vec::new(), Vec::new());
+        let mut top = 0;
+        for tile in self.plan.tiles() {
+            cancel.check()?;
+            if tile.keep.rows.start != top {
+                top = tile.keep.rows.start;
+                bands.push(Tensor::cat(&std::mem::take(&mut band), 3)?);
+            }
+            band.push(tile.keep_in_read().cut(&evaluate(&tile.read.cut(x)?)?)?);
+            (self.tick)();
+        }
+        bands.push(Tensor::cat(&band, 3)?);
+        Ok(Tensor::cat(&bands, 2)?)
     }
 }

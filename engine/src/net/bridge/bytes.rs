@@ -19,17 +19,15 @@ use crate::{
     Cancel, Result,
     ops::{
         Cpu,
-        finish::{self, Activated, Added, Bytes, Finish, Lines},
+        finish::{Activated, Added, Bytes, Lines},
         gemm::Run,
-        int8::{self, Packed, Scales},
+        int8::{self, Packed},
         lease::Shelf,
         map::Map,
-        same3,
+        same3::{self, around, beside},
+        scales::Scales,
     },
 };
-
-/// Pixels computed before their sums are finished.
-const CHUNK: usize = 96;
 
 /// The weights of a stage; those of a block's first convolution are in [`Folds`].
 enum Weights {
@@ -101,12 +99,13 @@ impl Runner {
                 }
                 Op::Second(c) | Op::Down(c) => {
                     let (cout, w) = kernel(c);
-                    Weights::Bytes(Packed::new(cout, &w, scale()))
+                    let taps = if matches!(stage.op, Op::Down(_)) { 2 } else { 3 };
+                    Weights::Bytes(Packed::new(cpu.int8, taps, cout, &w, scale()))
                 }
                 Op::Up(c) => {
                     let (cout, w) = kernel(c);
                     let (even, odd) = w.split_at(w.len() / 2);
-                    Weights::Pair([even, odd].map(|w| Packed::new(2 * cout, w, scale())))
+                    Weights::Pair([even, odd].map(|w| Packed::new(cpu.int8, 1, 2 * cout, w, scale())))
                 }
                 Op::Unshuffle | Op::First(_) | Op::Shuffle => Weights::None,
             }
@@ -129,21 +128,15 @@ impl Runner {
     ///
     /// # Errors
     /// [`crate::Error::Cancelled`] between two bands.
-    pub fn forward(
-        &self,
-        x: &[f32],
-        out: &mut [f32],
-        (h, w): (usize, usize),
-        noise_level: f32,
-        cancel: &Cancel,
-    ) -> Result<()> {
+    pub fn forward(&self, mut pictures: Pictures<'_>, noise_level: f32, cancel: &Cancel) -> Result<()> {
         let pack = |block: usize, c: usize, w: &[f32]| {
             let first = self.flow.stages.iter().find(|stage| stage.op == Op::First(block));
-            Packed::new(c, w, read(first.expect("the flow has a stage for each block"), &self.scales))
+            let first = first.expect("the flow has a stage for each block");
+            Packed::new(self.cpu.int8, 3, c, w, read(first, &self.scales))
         };
         let folded = self.folds.get(&self.layout, &self.params, noise_level, pack);
         let u = self.layout.config.unshuffle;
-        let (rows, columns) = (h / u, w / u);
+        let (rows, columns) = (pictures.h / u, pictures.w / u);
         let band = run::band(&self.layout, columns);
         let mut buffers = self.buffers.take();
         let Buffers { floats, bytes, done } = &mut *buffers;
@@ -157,7 +150,6 @@ impl Runner {
                 bytes[stage.to].reset_around(h, w, c, lines, scales.zero());
             }
         }
-        let mut pictures = Pictures { x, out, h, w };
         self.flow.run(rows, band, done, cancel, |stage, rows| {
             self.stage(stage, rows, &folded, (floats, bytes), &mut pictures);
         })
@@ -198,7 +190,14 @@ impl Runner {
                         let out = Bytes { lines: Lines::new(lines, pitch, c), scales };
                         let mut finish = Activated { bias, out };
                         let taps = around(x, first + i);
-                        self.sums(beside(x, &taps), packed, 1, scratch, &mut finish);
+                        int8::finish(
+                            self.cpu.isa,
+                            beside(x, &taps),
+                            packed,
+                            1,
+                            &mut scratch.sums,
+                            &mut finish,
+                        );
                     },
                 );
             }
@@ -207,7 +206,7 @@ impl Runner {
                 self.each(&mut to, rows, 1, |y, out, scratch| {
                     let mut finish = Added { bias, rest: Some([rest.row(y); 2]), out };
                     let taps = around(x, y);
-                    self.sums(beside(x, &taps), packed, 1, scratch, &mut finish);
+                    int8::finish(self.cpu.isa, beside(x, &taps), packed, 1, &mut scratch.sums, &mut finish);
                 });
             }
             (Op::Down(c), Weights::Bytes(packed)) => {
@@ -217,7 +216,7 @@ impl Runner {
                     let run =
                         Run { x: &x.data, start: 0, step: 2 * x.c, taps: &taps, k: 2 * x.c, n: x.w / 2 };
                     let mut finish = Added::<f32, _> { bias, rest: None, out };
-                    self.sums(run, packed, 1, scratch, &mut finish);
+                    int8::finish(self.cpu.isa, run, packed, 1, &mut scratch.sums, &mut finish);
                 });
             }
             (Op::Up(c), Weights::Pair(packed)) => {
@@ -226,30 +225,10 @@ impl Runner {
                     let taps = [x.at(y / 2, 0)];
                     let run = Run { x: &x.data, start: 0, step: x.c, taps: &taps, k: x.c, n: x.w };
                     let mut finish = Added { bias, rest: Some([skip.row(y); 2]), out };
-                    self.sums(run, &packed[y % 2], 2, scratch, &mut finish);
+                    int8::finish(self.cpu.isa, run, &packed[y % 2], 2, &mut scratch.sums, &mut finish);
                 });
             }
             _ => unreachable!("each stage's weights were packed for its operation"),
-        }
-    }
-
-    /// Hands the sums of a run to `finish`, which takes `pixels` pixels of each.
-    fn sums<F: Finish>(
-        &self,
-        run: Run<'_, u8>,
-        packed: &Packed,
-        pixels: usize,
-        scratch: &mut Scratch,
-        finish: &mut F,
-    ) {
-        let (Cpu { isa, int8, .. }, cout) = (self.cpu, packed.cout);
-        scratch.sums.resize(CHUNK * cout, 0.0);
-        for first in (0..run.n).step_by(CHUNK) {
-            let n = (run.n - first).min(CHUNK);
-            let part = Run { start: run.start + first * run.step, n, ..run };
-            int8::forward(int8, part, packed, &mut scratch.sums);
-            let sums = &scratch.sums[..n * cout];
-            finish::give::<f32, F>(isa, sums, cout / pixels, 0, first * pixels, finish);
         }
     }
 
@@ -283,14 +262,4 @@ impl Runner {
 /// What the bytes of the map mean that a stage convolves.
 fn read<'a>(stage: &Stage, scales: &'a [Option<Scales>]) -> &'a Scales {
     stage.from[0].and_then(|map| scales[map].as_ref()).expect("what a convolution inside reads is bytes")
-}
-
-/// Where the three rows begin that a 3×3 kernel on row y reads.
-fn around(x: &Map<u8>, y: usize) -> [usize; 3] {
-    [0, 1, 2].map(|i| x.above(y + i))
-}
-
-/// The run of a 3×3 kernel over those rows.
-fn beside<'a>(x: &'a Map<u8>, rows: &'a [usize; 3]) -> Run<'a, u8> {
-    Run { x: &x.data, start: 0, step: x.c, taps: rows, k: 3 * x.c, n: x.w }
 }

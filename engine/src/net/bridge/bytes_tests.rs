@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Bytes against f32, and against themselves on every instruction set.
 
-use super::{tests::*, *};
-use crate::ops::{Int8, Isa};
+use super::{run::Pictures, tests::*, *};
+use crate::{
+    memory::written,
+    ops::{Int8, Isa},
+};
 
 /// The ranges that the network's values have on a picture.
 fn ranges(p: &[f32], x: &[f32], (h, w): (usize, usize), level: f32) -> Vec<Vec<[f32; 2]>> {
@@ -54,8 +57,14 @@ fn every_instruction_set_gives_the_same_picture() {
         for int8 in Int8::every() {
             let cpu = Cpu { isa, bf16: None, int8 };
             let runner = bytes::Runner::new(layout.clone(), p.clone(), &ranges, cpu);
-            let mut out = vec![f32::NAN; 3 * h * w];
-            runner.forward(&x, &mut out, (h, w), 17.0, &Cancel::default()).unwrap();
+            // SAFETY: where the runner returns no error, it has written every pixel.
+            let out = unsafe {
+                written(3 * h * w, |out| {
+                    let pictures = Pictures { x: &x, out, h, w, weight: None };
+                    runner.forward(pictures, 17.0, &Cancel::default())
+                })
+            };
+            let out = out.unwrap();
             results.push((format!("{isa:?} {int8:?}"), out));
         }
     }

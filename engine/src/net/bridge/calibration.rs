@@ -9,14 +9,19 @@ use std::sync::{Arc, Mutex, PoisonError};
 use candle_core::Tensor;
 use rayon::prelude::*;
 
-use super::{BridgeNetConfig, flow::Flow, layout::Layout, run::Runner};
+use super::{
+    BridgeNetConfig,
+    flow::Flow,
+    layout::Layout,
+    run::{self, Runner},
+};
 use crate::{
     Cancel, Error, Result,
     net::{
         Network,
         params::{Params, TensorSource},
     },
-    ops::{Cpu, int8::Scales},
+    ops::{Cpu, scales::Scales},
 };
 
 /// Pixels of a map that are kept, at most; when there are more, every second one is.
@@ -123,19 +128,17 @@ impl Calibration {
 /// As [`super::BridgeNet`], by whose means a sampler shows it every state that it comes to.
 impl Network for Calibration {
     fn forward(&self, x: &Tensor, noise_level: &[f32], cancel: &Cancel) -> Result<Tensor> {
-        let (b, c, h, w) = super::size(self, x, noise_level)?;
-        let pictures = x.flatten_all()?.to_vec1::<f32>()?;
-        let mut out = vec![0.0; b * 3 * h * w];
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        let each = pictures.chunks_exact(c * h * w).zip(out.chunks_exact_mut(3 * h * w)).zip(noise_level);
-        for ((x, out), level) in each {
-            self.runner.forward_watched(x, out, (h, w), *level, cancel, |map, row| {
-                if let Ok(at) = self.inner.binary_search(&map) {
-                    seen[at].add(row);
-                }
-            })?;
+        // SAFETY: where the runner returns no error, every row of the picture has gone out.
+        unsafe {
+            run::each(self, x, noise_level, None, |pictures, level| {
+                self.runner.forward_watched(pictures, level, cancel, |map, row| {
+                    if let Ok(at) = self.inner.binary_search(&map) {
+                        seen[at].add(row);
+                    }
+                })
+            })
         }
-        Ok(Tensor::from_vec(out, (b, 3, h, w), x.device())?)
     }
 
     fn in_channels(&self) -> usize {

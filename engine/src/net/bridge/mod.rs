@@ -35,13 +35,11 @@ pub use self::{
     train::{Example, Learner, OutputLoss},
 };
 use super::{
-    Network,
+    Network, added,
     params::{Params, TensorSource},
 };
 use crate::{
     Cancel, Error, Result,
-    combine::with_slices,
-    memory::filled,
     ops::{Cpu, Precision},
 };
 
@@ -167,34 +165,48 @@ fn check(layout: &Layout, params: &[f32]) -> Result<()> {
     Ok(())
 }
 
+impl BridgeNet {
+    fn on_cpu(
+        &self,
+        x: &Tensor,
+        noise_level: &[f32],
+        weight: Option<f32>,
+        cancel: &Cancel,
+    ) -> Result<Tensor> {
+        // SAFETY: where a runner returns no error, every row of the picture has gone out.
+        unsafe {
+            run::each(self, x, noise_level, weight, |pictures, level| match &self.back_end {
+                BackEnd::CpuF32(runner) => runner.forward(pictures, level, cancel),
+                BackEnd::CpuBf16(runner) => runner.forward(pictures, level, cancel),
+                BackEnd::CpuInt8(runner) => runner.forward(pictures, level, cancel),
+                _ => unreachable!("asked for on the CPU alone"),
+            })
+        }
+    }
+}
+
 impl Network for BridgeNet {
     fn forward(&self, x: &Tensor, noise_level: &[f32], cancel: &Cancel) -> Result<Tensor> {
-        let (b, c, h, w) = size(self, x, noise_level)?;
+        size(self, x, noise_level)?;
+        cancel.check()?;
         match &self.back_end {
             BackEnd::Candle(params) => {
-                cancel.check()?;
                 let levels = Tensor::new(noise_level, x.device())?;
-                return reference::forward(&self.layout, params, x, &levels);
+                reference::forward(&self.layout, params, x, &levels)
             }
             #[cfg(feature = "cudnn")]
-            BackEnd::Cuda(runner) => {
-                cancel.check()?;
-                return runner.forward(x, noise_level);
-            }
-            BackEnd::CpuF32(_) | BackEnd::CpuBf16(_) | BackEnd::CpuInt8(_) => {}
+            BackEnd::Cuda(runner) => runner.forward(x, noise_level),
+            _ => self.on_cpu(x, noise_level, None, cancel),
         }
-        let x = x.contiguous()?;
-        let mut out = filled(b * 3 * h * w, 1 << 16, |_, _| ());
-        with_slices(std::slice::from_ref(&x), |slices| {
-            let pictures = slices[0].chunks_exact(c * h * w).zip(out.chunks_exact_mut(3 * h * w));
-            pictures.zip(noise_level).try_for_each(|((x, out), level)| match &self.back_end {
-                BackEnd::CpuF32(r) => r.forward(x, out, (h, w), *level, cancel),
-                BackEnd::CpuBf16(r) => r.forward(x, out, (h, w), *level, cancel),
-                BackEnd::CpuInt8(r) => r.forward(x, out, (h, w), *level, cancel),
-                _ => unreachable!("returned above"),
-            })
-        })?;
-        Ok(Tensor::from_vec(out, (b, 3, h, w), x.device())?)
+    }
+
+    fn added(&self, x: &Tensor, noise_level: &[f32], weight: f32, cancel: &Cancel) -> Result<Tensor> {
+        match &self.back_end {
+            BackEnd::CpuF32(_) | BackEnd::CpuBf16(_) | BackEnd::CpuInt8(_) => {
+                self.on_cpu(x, noise_level, Some(weight), cancel)
+            }
+            _ => added(self, x, noise_level, weight, cancel),
+        }
     }
 
     fn in_channels(&self) -> usize {

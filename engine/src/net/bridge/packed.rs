@@ -92,14 +92,9 @@ pub(super) fn straight(c: &Conv, w: &[f32]) -> Vec<f32> {
 }
 
 fn pack_one<T: Kernel>(c: &Conv, w: &[f32], trained: bool) -> PackedConv<T> {
-    let gemm = |cout: usize, w: &[f32]| {
-        let mut packed = gemm::Packed::default();
-        packed.pack(cout, w);
-        packed
-    };
     let halves = |cout: usize, w: &[f32]| {
         let (top, bottom) = w.split_at(w.len() / 2);
-        [gemm(cout, top), gemm(cout, bottom)]
+        [top, bottom].map(|w| gemm::Packed::new(cout, w))
     };
     let (cin, cout) = (c.cin, c.cout);
     let straight = straight(c, w);
@@ -116,18 +111,21 @@ fn pack_one<T: Kernel>(c: &Conv, w: &[f32], trained: bool) -> PackedConv<T> {
         }
         Kind::Down => {
             if !trained {
-                return PackedConv::Halve(kernel::<T>(2, cout, &straight));
+                return PackedConv::Halve(T::pack(2, cout, &straight));
             }
             let turned = dense(c, w, [2, cout, 2, cin], |o, i, y, x| ((y * cout + o) * 2 + x) * cin + i);
-            PackedConv::Down { forward: gemm(cout, &straight), backward: halves(2 * cin, &turned) }
+            PackedConv::Down {
+                forward: gemm::Packed::new(cout, &straight),
+                backward: halves(2 * cin, &turned),
+            }
         }
         Kind::Up => {
             if !trained {
                 let (even, odd) = straight.split_at(straight.len() / 2);
-                return PackedConv::Double([even, odd].map(|w| kernel::<T>(1, 2 * cout, w)));
+                return PackedConv::Double([even, odd].map(|w| T::pack(1, 2 * cout, w)));
             }
             let turned = dense(c, w, [2, 2, cout, cin], |o, i, y, x| ((y * 2 + x) * cout + o) * cin + i);
-            PackedConv::Up { forward: halves(2 * cout, &straight), backward: gemm(cin, &turned) }
+            PackedConv::Up { forward: halves(2 * cout, &straight), backward: gemm::Packed::new(cin, &turned) }
         }
     }
 }
@@ -150,13 +148,6 @@ fn dense(
         }
     }
     out
-}
-
-/// Weights `[tap][k][cout]` as the kernel reads them.
-fn kernel<T: Kernel>(taps: usize, cout: usize, w: &[f32]) -> T::Packed {
-    let mut packed = T::Packed::default();
-    T::pack(&mut packed, taps, cout, w);
-    packed
 }
 
 /// Length of a convolution's weight gradient in kernel order.

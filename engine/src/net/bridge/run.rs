@@ -2,8 +2,9 @@
 //! One picture through the network on the CPU: bands of rows from stage to stage ([`super::flow`]),
 //! pairs of rows over threads, time folded into the weights.
 
-use std::{ops::Range, sync::Arc};
+use std::{mem::MaybeUninit, ops::Range, sync::Arc};
 
+use candle_core::Tensor;
 use rayon::prelude::*;
 
 use super::{
@@ -15,9 +16,12 @@ use super::{
 };
 use crate::{
     Cancel, Result,
+    combine::with_slices,
+    memory::written,
+    net::Network,
     ops::{
         Isa,
-        finish::{self, Activated, Added, Lines},
+        finish::{Activated, Added, Lines},
         gemm::Run,
         lease::Shelf,
         map::Map,
@@ -26,7 +30,7 @@ use crate::{
 };
 
 /// Fewest pixels of the unshuffled picture that a band has for each thread.
-const BAND_PIXELS: usize = 2048;
+const BAND_PIXELS: usize = 8192;
 /// Multiply-accumulates that a 3×3 convolution of the first width has in a band for each thread: enough to be worth
 /// handing out, where channels are few.
 const BAND_WORK: usize = 30_000_000;
@@ -43,10 +47,43 @@ struct Buffers<T> {
 
 /// A picture that comes in and one that goes out, both channels first.
 pub(super) struct Pictures<'a> {
+    /// `h`×`w`, multiples of the stride.
     pub x: &'a [f32],
-    pub out: &'a mut [f32],
+    /// 3×h×w.
+    pub out: &'a mut [MaybeUninit<f32>],
     pub h: usize,
     pub w: usize,
+    /// The network's answer is multiplied by it and added to the first three channels of `x`, if there is one.
+    pub weight: Option<f32>,
+}
+
+/// Hands each picture of `x`, `(B, C, H, W)`, and its noise level to `work`, and returns what it writes.
+///
+/// # Errors
+/// As [`Network::forward`].
+///
+/// # Safety
+/// Where `work` returns no error, it has written every pixel of [`Pictures::out`].
+pub(super) unsafe fn each(
+    net: &impl Network,
+    x: &Tensor,
+    noise_level: &[f32],
+    weight: Option<f32>,
+    mut work: impl FnMut(Pictures<'_>, f32) -> Result<()>,
+) -> Result<Tensor> {
+    let (b, c, h, w) = super::size(net, x, noise_level)?;
+    let x = x.contiguous()?;
+    let out = with_slices(std::slice::from_ref(&x), |slices| {
+        let write = |out: &mut [MaybeUninit<f32>]| {
+            let pictures = slices[0].chunks_exact(c * h * w).zip(out.chunks_exact_mut(3 * h * w));
+            pictures
+                .zip(noise_level)
+                .try_for_each(|((x, out), level)| work(Pictures { x, out, h, w, weight }, *level))
+        };
+        // SAFETY: the caller's promise, for each picture.
+        unsafe { written(b * 3 * h * w, write) }
+    })?;
+    Ok(Tensor::from_vec(out, (b, 3, h, w), x.device())?)
 }
 
 /// A network ready to run in one precision.
@@ -79,19 +116,12 @@ impl<T: Kernel> Runner<T> {
         }
     }
 
-    /// `x`: channels first, `h`×`w`, multiples of the stride; `out`: 3×h×w, channels first.
+    /// Evaluates the network on one picture.
     ///
     /// # Errors
     /// [`crate::Error::Cancelled`] between two bands.
-    pub fn forward(
-        &self,
-        x: &[f32],
-        out: &mut [f32],
-        size: (usize, usize),
-        noise_level: f32,
-        cancel: &Cancel,
-    ) -> Result<()> {
-        self.forward_watched(x, out, size, noise_level, cancel, |_, _| ())
+    pub fn forward(&self, pictures: Pictures<'_>, noise_level: f32, cancel: &Cancel) -> Result<()> {
+        self.forward_watched(pictures, noise_level, cancel, |_, _| ())
     }
 
     /// As [`Runner::forward`]; `watch` gets the number of a map and each of its rows.
@@ -100,9 +130,7 @@ impl<T: Kernel> Runner<T> {
     /// As [`Runner::forward`].
     pub fn forward_watched(
         &self,
-        x: &[f32],
-        out: &mut [f32],
-        (h, w): (usize, usize),
+        mut pictures: Pictures<'_>,
         noise_level: f32,
         cancel: &Cancel,
         mut watch: impl FnMut(usize, &[T]),
@@ -110,7 +138,7 @@ impl<T: Kernel> Runner<T> {
         let pack = |_: usize, c: usize, w: &[f32]| packed::same3(c, c, w);
         let folded = self.folds.get(&self.layout, &self.params, noise_level, pack);
         let u = self.layout.config.unshuffle;
-        let (rows, columns) = (h / u, w / u);
+        let (rows, columns) = (pictures.h / u, pictures.w / u);
         let band = band(&self.layout, columns);
         let mut buffers = self.buffers.take();
         let Buffers { maps, done } = &mut *buffers;
@@ -120,7 +148,6 @@ impl<T: Kernel> Runner<T> {
                 maps[stage.to].reset_lines(h, w, c, lines);
             }
         }
-        let mut pictures = Pictures { x, out, h, w };
         self.flow.run(rows, band, done, cancel, |stage, rows| {
             self.stage(stage, rows.clone(), &folded, maps, &mut pictures);
             if stage.op != Op::Shuffle {
@@ -157,28 +184,22 @@ impl<T: Kernel> Runner<T> {
             }
             Op::Down(c) => {
                 let (x, bias, packed) = (from(0), &self.bias[c], self.convs[c].halve());
-                let n = to.c;
                 self.each(to, rows, 1, |y, out, scratch| {
                     let taps = [0, 1].map(|j| x.at(2 * y + j, 0));
                     let run =
                         Run { x: &x.data, start: 0, step: 2 * x.c, taps: &taps, k: 2 * x.c, n: x.w / 2 };
                     let mut finish = Added::<T, _> { bias, rest: None, out };
-                    same3::in_pieces(isa, run, packed, scratch, |p, sums| {
-                        finish::give::<T, _>(isa, sums, n, 0, p, &mut finish);
-                    });
+                    T::finish(isa, run, packed, (0, 1), scratch, &mut finish);
                 });
             }
             Op::Up(c) => {
                 let (x, skip) = (from(0), from(1));
                 let (bias, packed) = (&self.bias[c], self.convs[c].double());
-                let n = to.c;
                 self.each(to, rows, 1, |y, out, scratch| {
                     let taps = [x.at(y / 2, 0)];
                     let run = Run { x: &x.data, start: 0, step: x.c, taps: &taps, k: x.c, n: x.w };
                     let mut finish = Added { bias, rest: Some([skip.row(y); 2]), out };
-                    same3::in_pieces(isa, run, &packed[y % 2], scratch, |p, sums| {
-                        finish::give::<T, _>(isa, sums, n, 0, 2 * p, &mut finish);
-                    });
+                    T::finish(isa, run, &packed[y % 2], (0, 2), scratch, &mut finish);
                 });
             }
             Op::Shuffle => shuffle(from(0), rows, u, pictures),
@@ -254,11 +275,16 @@ pub(super) fn unshuffle<T: Kernel>(
 /// Channels `(c·u + y)·u + x` of rows of a map back into pixels.
 pub(super) fn shuffle<T: Kernel>(map: &Map<T>, rows: Range<usize>, u: usize, pictures: &mut Pictures<'_>) {
     let (h, w, n) = (pictures.h, pictures.w, rows.len() * u);
-    for (plane, out) in pictures.out.chunks_exact_mut(h * w).enumerate() {
-        let out = &mut out[rows.start * u * w..][..n * w];
-        out.par_chunks_mut(w).enumerate().with_min_len(16).for_each(|(y, out)| {
+    let (x, weight, channels) = (pictures.x, pictures.weight, map.c);
+    for (plane, (out, x)) in pictures.out.chunks_exact_mut(h * w).zip(x.chunks_exact(h * w)).enumerate() {
+        let (out, x) = (&mut out[rows.start * u * w..][..n * w], &x[rows.start * u * w..][..n * w]);
+        out.par_chunks_mut(w).zip(x.par_chunks(w)).enumerate().with_min_len(16).for_each(|(y, (out, x))| {
             let k = (plane * u + y % u) * u;
-            squares::shuffle(map.row(rows.start + y / u), map.c, k, u, out);
+            let map = map.row(rows.start + y / u);
+            match weight {
+                Some(weight) => squares::shuffle(map, channels, k, u, out, |i, v| x[i] + weight * v),
+                None => squares::shuffle(map, channels, k, u, out, |_, v| v),
+            }
         });
     }
 }

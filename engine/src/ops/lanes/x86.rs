@@ -6,14 +6,14 @@ use std::arch::x86_64::*;
 use half::bf16;
 
 use super::{INTEGER, Lanes, Value};
-use crate::ops::tiny::TINY;
+use crate::ops::{silu::silu_lanes, tiny::TINY};
 
 // SAFETY of all four: the caller has the instruction set and passes pointers good for N floats.
 macro_rules! lanes {
     (
         $t:ty, $n:literal, $splat:ident, $load:ident, $store:ident, $add:ident, $sub:ident, $mul:ident,
         $div:ident, $fma:ident, $fnma:ident, $least:ident, $most:ident, $settle:ident, $exponent:ident, $widen:ident,
-        $narrow:ident, $narrow_both:ident, $bytes:ident
+        $narrow:ident, $narrow_both:ident, $bytes:ident, $silu:ident
     ) => {
         impl Lanes for $t {
             const N: usize = $n;
@@ -78,6 +78,11 @@ macro_rules! lanes {
                 unsafe { $settle(self) }
             }
             #[inline(always)]
+            unsafe fn silu_rough(self) -> Self {
+                // SAFETY: see the trait.
+                unsafe { $silu(self) }
+            }
+            #[inline(always)]
             unsafe fn exponent(self) -> Self {
                 // SAFETY: see the trait.
                 unsafe { $exponent(self) }
@@ -124,7 +129,8 @@ lanes!(
     widen8,
     narrow8,
     narrow8_both,
-    bytes8
+    bytes8,
+    silu_lanes
 );
 lanes!(
     __m512,
@@ -145,7 +151,8 @@ lanes!(
     widen16,
     narrow16,
     narrow16_both,
-    bytes16
+    bytes16,
+    silu16
 );
 
 /// # Safety
@@ -167,6 +174,28 @@ unsafe fn settle16(v: __m512) -> __m512 {
     unsafe {
         let kept = _mm512_cmp_ps_mask::<_CMP_NLT_UQ>(_mm512_abs_ps(v), _mm512_set1_ps(TINY));
         _mm512_maskz_mov_ps(kept, v)
+    }
+}
+
+/// `v / (1 + 2^(−v·log2 e))`: the power by a polynomial of degree 3 (least squares at
+/// Chebyshev's nodes: to 8e-5), the quotient
+/// by a reciprocal of 14 bits.
+///
+/// # Safety
+/// As [`Lanes::silu_rough`].
+#[inline(always)]
+unsafe fn silu16(v: __m512) -> __m512 {
+    const POWER: [f32; 4] = [0.055_088_684, 0.242_604_05, 0.693_276_2, 0.999_928_95];
+    // SAFETY: the caller's contract.
+    unsafe {
+        let x = _mm512_mul_ps(v, _mm512_set1_ps(-std::f32::consts::LOG2_E));
+        let n = _mm512_roundscale_ps::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(x);
+        let r = _mm512_sub_ps(x, n);
+        let [mut p, rest @ ..] = POWER.map(|f| _mm512_set1_ps(f));
+        for f in rest {
+            p = _mm512_fmadd_ps(r, p, f);
+        }
+        _mm512_mul_ps(v, _mm512_rcp14_ps(_mm512_add_ps(_mm512_set1_ps(1.0), _mm512_scalef_ps(p, n))))
     }
 }
 
