@@ -204,24 +204,24 @@ unsafe fn forward_lanes<L: Lanes>(run: Run<'_, f32>, w: &Packed, out: *mut f32) 
     // Where the compiler knows how far apart pixels lie, they take one register together.
     // SAFETY: the caller's contract.
     unsafe {
-        match (run.step, run.k) {
-            (16, 16) => forward_apart::<L>(Run { step: 16, k: 16, ..run }, w, out),
-            (32, 32) => forward_apart::<L>(Run { step: 32, k: 32, ..run }, w, out),
-            (64, 64) => forward_apart::<L>(Run { step: 64, k: 64, ..run }, w, out),
-            (128, 128) => forward_apart::<L>(Run { step: 128, k: 128, ..run }, w, out),
-            _ => forward_apart::<L>(run, w, out),
+        match (run.step, run.k, w.cout) {
+            (16, 16, 16) => forward_apart::<L>(Run { step: 16, k: 16, ..run }, w, 16, out),
+            (32, 32, 32) => forward_apart::<L>(Run { step: 32, k: 32, ..run }, w, 32, out),
+            (64, 64, 64) => forward_apart::<L>(Run { step: 64, k: 64, ..run }, w, 64, out),
+            (128, 128, 128) => forward_apart::<L>(Run { step: 128, k: 128, ..run }, w, 128, out),
+            (.., cout) => forward_apart::<L>(run, w, cout, out),
         }
     }
 }
 
 /// # Safety
-/// As [`forward_lanes`].
+/// As [`forward_lanes`]; `cout` is that of `w`.
 #[inline(always)]
-unsafe fn forward_apart<L: Lanes>(run: Run<'_, f32>, w: &Packed, out: *mut f32) {
+unsafe fn forward_apart<L: Lanes>(run: Run<'_, f32>, w: &Packed, cout: usize, out: *mut f32) {
     let most = block_rows::<L>();
     let slab = run.taps.len() * run.k * BLOCK;
-    for block in 0..w.cout.div_ceil(BLOCK) {
-        let columns = (w.cout - block * BLOCK).min(BLOCK);
+    for block in 0..cout.div_ceil(BLOCK) {
+        let columns = (cout - block * BLOCK).min(BLOCK);
         let mut first = true;
         for (t, &tap) in run.taps.iter().enumerate() {
             for k0 in (0..run.k).step_by(K_BLOCK) {
@@ -232,9 +232,9 @@ unsafe fn forward_apart<L: Lanes>(run: Run<'_, f32>, w: &Packed, out: *mut f32) 
                     let xk = run.x.as_ptr().add(run.start + tap + k0);
                     let mut p = 0;
                     while p < run.n {
-                        let (x, y) = (xk.add(p * run.step), out.add(p * w.cout + block * BLOCK));
+                        let (x, y) = (xk.add(p * run.step), out.add(p * cout + block * BLOCK));
                         if L::N == 16 && columns == 16 && run.n - p >= 24 {
-                            forward_block::<L, 24, 1>(x, run.step, k, wk, columns, y, w.cout, first);
+                            forward_block::<L, 24, 1>(x, run.step, k, wk, columns, y, cout, first);
                             p += 24;
                             continue;
                         }
@@ -248,7 +248,7 @@ unsafe fn forward_apart<L: Lanes>(run: Run<'_, f32>, w: &Packed, out: *mut f32) 
                                     forward_block,
                                     [L,],
                                     2,
-                                    (x, run.step, k, wc, columns, yc, w.cout, first)
+                                    (x, run.step, k, wc, columns, yc, cout, first)
                                 );
                                 c += 2 * L::N;
                             } else {
@@ -257,7 +257,7 @@ unsafe fn forward_apart<L: Lanes>(run: Run<'_, f32>, w: &Packed, out: *mut f32) 
                                     forward_block,
                                     [L,],
                                     1,
-                                    (x, run.step, k, wc, columns, yc, w.cout, first)
+                                    (x, run.step, k, wc, columns, yc, cout, first)
                                 );
                                 c += L::N;
                             }
