@@ -130,8 +130,8 @@ impl<T: Copy + Default + Send + Sync> Map<T> {
         }
         (self.h, self.w, self.c, self.lines) = (h, w, c, lines);
         self.data.clear();
-        // A run reads up to 32 pixels and 32 values of k too far (ops::amx), one over every second pixel twice as far.
-        let n = (lines + 2) * (w + 2) * c + 66 * c + 64;
+        // A run reads up to 15 pixels, or twice as many where it takes every second one, and 63 values too far (ops::amx).
+        let n = (lines + 2) * (w + 2) * c + 30 * c + 64;
         self.data.extend(zero.iter().cycle().take(n));
     }
 
