@@ -26,8 +26,11 @@ impl I2sbRestore {
         gst::FlowError::Error
     }
 
-    /// Takes the caps that come in; false, after an error on the bus, if they cannot be worked on.
-    pub fn set_caps(&self, caps: &gst::CapsRef) -> bool {
+    /// Takes the caps that come in.
+    ///
+    /// # Errors
+    /// [`gst::FlowError::NotNegotiated`], after an error on the bus, if they cannot be worked on.
+    pub fn set_caps(&self, caps: &gst::CapsRef) -> Result<(), gst::FlowError> {
         match Format::parse(caps) {
             Ok(format) => {
                 gst::info!(CAT, imp = self, "caps {caps:?}");
@@ -38,7 +41,7 @@ impl I2sbRestore {
                     // What was before stays known: the core sends these caps again with each frame, and
                     // drops the frame when they are refused again.
                     let _ = self.refuse(&refusal);
-                    return false;
+                    return Err(gst::FlowError::NotNegotiated);
                 }
                 let size = (format.info.width() as usize, format.info.height() as usize);
                 if let Err(reason) = lock(&self.masks).fit(size.0, size.1) {
@@ -49,10 +52,10 @@ impl I2sbRestore {
                         ["{caps:?}"]
                     );
                     lock(&self.input).format = None;
-                    return false;
+                    return Err(gst::FlowError::NotNegotiated);
                 }
                 lock(&self.input).format = Some(Arc::new(format));
-                true
+                Ok(())
             }
             Err(reason) => {
                 gst::element_imp_error!(
@@ -62,7 +65,7 @@ impl I2sbRestore {
                     ["{caps:?}"]
                 );
                 lock(&self.input).format = None;
-                false
+                Err(gst::FlowError::NotNegotiated)
             }
         }
     }

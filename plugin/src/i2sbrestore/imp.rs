@@ -96,8 +96,12 @@ impl ObjectSubclass for I2sbRestore {
                     |this| this.sink_chain(pad, buffer),
                 )
             })
-            .event_function(|pad, parent, event| {
-                Self::catch_panic_pad_function(parent, || false, |this| this.sink_event(pad, event))
+            .event_full_function(|pad, parent, event| {
+                Self::catch_panic_pad_function(
+                    parent,
+                    || Err(gst::FlowError::Error),
+                    |this| this.sink_event(pad, event),
+                )
             })
             .query_function(|pad, parent, query| {
                 Self::catch_panic_pad_function(parent, || false, |this| this.sink_query(pad, query))

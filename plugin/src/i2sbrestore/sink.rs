@@ -260,9 +260,12 @@ impl I2sbRestore {
     }
 
     /// An event from upstream.
-    pub fn sink_event(&self, pad: &gst::Pad, event: gst::Event) -> bool {
+    ///
+    /// # Errors
+    /// [`gst::FlowError`]: how the flow ended, as a frame would be told, too.
+    pub fn sink_event(&self, pad: &gst::Pad, event: gst::Event) -> Result<gst::FlowSuccess, gst::FlowError> {
         gst::debug!(CAT, obj = pad, "{event:?}");
-        match event.view() {
+        let forwarded = match event.view() {
             gst::EventView::FlushStart(_) => {
                 self.residual_event(&event);
                 // First free whoever waits here, then whoever waits downstream.
@@ -285,32 +288,34 @@ impl I2sbRestore {
                 self.restart();
                 result
             }
-            gst::EventView::Caps(caps) => match self.set_caps(caps.caps()) {
-                true => self.enqueue(event),
-                false => false,
-            },
-            gst::EventView::Segment(segment) => {
-                match segment.segment().downcast_ref::<gst::ClockTime>() {
-                    Some(time) => {
-                        let mut input = lock(&self.input);
-                        (input.segment, input.live) = (Some(time.clone()), None);
-                    }
-                    None => {
-                        let format = segment.segment().format();
-                        gst::element_imp_error!(
-                            self,
-                            gst::StreamError::Format,
-                            ("Only segments in time can be played, not in {format:?}"),
-                            ["put a parser or a decoder before this element"]
-                        );
-                        return false;
-                    }
-                }
-                self.enqueue(event)
+            gst::EventView::Caps(caps) => {
+                self.set_caps(caps.caps())?;
+                return self.enqueue(event);
             }
-            _ if event.is_serialized() => self.enqueue(event),
+            gst::EventView::Segment(segment) => {
+                self.set_segment(segment.segment())?;
+                return self.enqueue(event);
+            }
+            _ if event.is_serialized() => return self.enqueue(event),
             _ => self.srcpad.push_event(event),
-        }
+        };
+        forwarded.then_some(gst::FlowSuccess::Ok).ok_or(gst::FlowError::Error)
+    }
+
+    fn set_segment(&self, segment: &gst::Segment) -> Result<(), gst::FlowError> {
+        let Some(time) = segment.downcast_ref::<gst::ClockTime>() else {
+            let format = segment.format();
+            gst::element_imp_error!(
+                self,
+                gst::StreamError::Format,
+                ("Only segments in time can be played, not in {format:?}"),
+                ["put a parser or a decoder before this element"]
+            );
+            return Err(gst::FlowError::Error);
+        };
+        let mut input = lock(&self.input);
+        (input.segment, input.live) = (Some(time.clone()), None);
+        Ok(())
     }
 
     /// What a flush must not lose: what is true of the stream and not of a moment of it.
@@ -324,7 +329,7 @@ impl I2sbRestore {
     }
 
     /// Queues a serialized event behind what is there.
-    fn enqueue(&self, event: gst::Event) -> bool {
+    fn enqueue(&self, event: gst::Event) -> Result<gst::FlowSuccess, gst::FlowError> {
         let type_ = event.type_();
         let mut state = self.stream.lock();
         match type_ {
@@ -342,7 +347,7 @@ impl I2sbRestore {
                 // No frame will come any more whose return could tell upstream.
                 self.post_flow_error(error);
             }
-            return false;
+            return Err(error);
         }
         state.queue.push_other(Other::Event(event));
         // What waits for its batch to fill need not wait any longer.
@@ -350,7 +355,7 @@ impl I2sbRestore {
         drop(state);
         drop(dispatched);
         self.stream.ring();
-        true
+        Ok(gst::FlowSuccess::Ok)
     }
 
     /// A query from upstream: serialized ones keep their place between frames.

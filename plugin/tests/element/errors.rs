@@ -172,6 +172,17 @@ fn a_load_that_fails_wakes_who_waits() {
 }
 
 #[test]
+fn caps_after_a_load_that_failed_are_told_of_the_load() {
+    let mut h = harness("model=null:broken");
+    h.play();
+    let event = || gst::event::CustomDownstream::new(gst::Structure::new_empty("anything"));
+    while h.push_event(event()) {}
+    let info = i420(64, 48);
+    h.set_src_caps(info.to_caps().unwrap());
+    assert_eq!(h.push(buffer(&info, 0)), Err(gst::FlowError::Error));
+}
+
+#[test]
 fn loading_is_told_by_progress_and_can_be_stopped() {
     crate::null::init();
     let element = gst::parse::launch("i2sbrestore model=null:slow-load:300").unwrap();
