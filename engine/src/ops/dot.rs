@@ -7,7 +7,11 @@
 
 use half::bf16;
 
-use super::gemm::{BLOCK, Run};
+use super::{
+    gemm::{BLOCK, Run},
+    map::Map,
+    planes::{TURNED, interleave, transpose},
+};
 
 /// Weights as the kernel reads them: `[block of 32 channels][tap][k/2][32 channels][2]`, zero-padded.
 #[derive(Debug, Clone)]
@@ -45,14 +49,32 @@ pub(crate) fn forward(run: Run<'_, bf16>, weights: &Packed, out: &mut [f32]) {
     unsafe { x86::forward(run, weights, out.as_mut_ptr()) }
 }
 
-/// Adds the gradient of a 3×3 kernel's weights: `grad[tap][c][o] += Σ_q x[c][q + shift(tap)] · dy[q][o]`.
+/// Adds the gradient of a 3×3 kernel's weights, `[tap][cin][cout]`; both maps hold all their lines. Only where
+/// [`super::Cpu::bf16`] says so.
+pub(crate) fn weight_grad(x: &Map<bf16>, dy: &Map<bf16>, grad: &mut [f32], scratch: &mut Vec<bf16>) {
+    let (cin, cout, width) = (x.c, dy.c, x.w + 2);
+    assert!((x.h, x.w) == (dy.h, dy.w) && x.lines == x.h && dy.lines == dy.h);
+    let pixels = (x.h * width).next_multiple_of(2);
+    let plane = (pixels + 2 * width + 2).next_multiple_of(TURNED);
+    if scratch.len() < cin * plane + pixels * cout {
+        scratch.resize(cin * plane + pixels * cout, bf16::ZERO);
+    }
+    let (planes, pairs) = scratch.split_at_mut(cin * plane);
+    // The last taps read up to three pixels of the slack.
+    transpose(&x.data[..((x.h + 2) * width + 3) * cin], cin, planes, plane);
+    interleave(&dy.data[dy.at(0, 0)..][..x.h * width * cout], cout, pixels / 2, (2 * cout, 32), pairs);
+    let shifts = std::array::from_fn(|t| t / 3 * width + t % 3);
+    grad_of_planes(planes, plane, cin, &shifts, pairs, pixels, cout, grad);
+}
+
+/// `grad[tap][c][o] += Σ_q x[c][q + shift(tap)] · dy[q][o]`.
 ///
 /// - `x`: channel planes of `plane` values each, `cin` (a multiple of 4) of them.
 /// - `shifts`: where each tap begins in a plane; three in a row of the kernel.
 /// - `dy`: `[q/2][cout][2]`, `q` running over `pixels`, an even number; `cout` a multiple of 16.
 /// - `grad`: `[tap][cin][cout]`.
 #[allow(clippy::too_many_arguments, reason = "two operands, their shapes, and where the sums go")]
-pub(crate) fn weight_grad(
+fn grad_of_planes(
     x: &[bf16],
     plane: usize,
     cin: usize,
@@ -190,7 +212,7 @@ pub(super) mod x86 {
             for o in (0..cout).step_by(32) {
                 for (row, shifts) in shifts.as_chunks::<3>().0.iter().enumerate() {
                     for c in (0..cin).step_by(4) {
-                        // SAFETY: `super::weight_grad` checked every bound.
+                        // SAFETY: `super::grad_of_planes` checked every bound.
                         unsafe {
                             let x = x.as_ptr().add(c * plane + q0);
                             let d = dy.as_ptr().add(q0 * cout + 2 * o);
@@ -326,7 +348,7 @@ mod tests {
             let plane = pixels + 24;
             let (x, dy) = (values(cin * plane, seed), values(pixels * cout, seed ^ 1));
             let mut grad = vec![1.0; 9 * cin * cout];
-            weight_grad(&half(&x), plane, cin, &shifts, &half(&dy), pixels, cout, &mut grad);
+            grad_of_planes(&half(&x), plane, cin, &shifts, &half(&dy), pixels, cout, &mut grad);
             for (at, got) in grad.iter().enumerate() {
                 let (t, c, o) = (at / cout / cin, at / cout % cin, at % cout);
                 let term = |q: usize| x[c * plane + q + shifts[t]] * dy[(q / 2 * cout + o) * 2 + q % 2];

@@ -132,7 +132,10 @@ impl<T: Copy + Default + Send + Sync> Map<T> {
         self.data.clear();
         // A run reads up to 15 pixels, or twice as many where it takes every second one, and 63 values too far (ops::amx).
         let n = (lines + 2) * (w + 2) * c + 30 * c + 64;
-        self.data.extend(zero.iter().cycle().take(n));
+        match zero {
+            [one] => self.data.resize(n, *one),
+            _ => self.data.extend(zero.iter().cycle().take(n)),
+        }
     }
 
     /// Makes the map rows `rows` of a channels-last picture, lines of `w` pixels of `c` values: the lines above and

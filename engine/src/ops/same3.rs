@@ -12,7 +12,6 @@ use super::{
     gemm::{self, Run},
     isa::Isa,
     map::{Map, Value},
-    planes::{interleave, transpose},
     points,
     winograd::{self, Squares},
 };
@@ -187,19 +186,9 @@ impl Kernel for bf16 {
     /// Pixels are the inner dimension of this product, so `x` is turned into channel planes and
     /// pairs of pixels of `dy` are interleaved; border columns of `dy` are zero and add nothing.
     fn weight_grad(_: Isa, x: &Map<Self>, dy: &Map<Self>, grad: &mut [f32], scratch: &mut Vec<Self>) {
-        let width = x.w + 2;
-        let pixels = (x.h * width).next_multiple_of(32);
-        let plane = pixels + 2 * width + 2;
-        let (cin, cout) = (x.c, dy.c);
-        scratch.clear();
-        scratch.resize(cin * plane + pixels * cout, bf16::ZERO);
-        let (planes, pairs) = scratch.split_at_mut(cin * plane);
-        transpose(&x.data[..(x.h + 2) * width * cin], cin, planes, plane);
-        interleave(&dy.data[dy.at(0, 0)..], x.h * width, cout, pairs);
-        let shifts: [usize; 9] = std::array::from_fn(|t| t / 3 * width + t % 3);
         match Cpu::detect().bf16 {
-            Some(Bf16::Amx) => amx::weight_grad(planes, plane, cin, &shifts, pairs, pixels, cout, grad),
-            _ => dot::weight_grad(planes, plane, cin, &shifts, pairs, pixels, cout, grad),
+            Some(Bf16::Amx) => amx::weight_grad(x, dy, grad, scratch),
+            _ => dot::weight_grad(x, dy, grad, scratch),
         }
     }
 }

@@ -77,3 +77,29 @@ fn bf16_equals_f32_where_values_are_exact() {
         assert!(far < 0.02 * ((9 * shape[2]) as f32).sqrt(), "{shape:?}: {far}");
     }
 }
+
+/// Sums are exact. What an earlier call left in the scratch memory is never read.
+#[test]
+fn gradients_in_bf16_equal_f32_on_every_kind_of_instruction() {
+    type Grad = fn(&Map<bf16>, &Map<bf16>, &mut [f32], &mut Vec<bf16>);
+    let isa = Cpu::detect().isa;
+    for [h, w, cin, cout] in
+        [[1, 1, 16, 16], [5, 7, 16, 48], [3, 30, 48, 32], [9, 61, 32, 64], [2, 15, 80, 80]]
+    {
+        let want = both::<f32>(Algorithm::Taps, [h, w, cin, cout]).1;
+        let (mut x, mut dy) = (Map::default(), Map::default());
+        x.reset(h, w, cin);
+        x.fill(isa, &values(h * w * cin, 1));
+        dy.reset(h, w, cout);
+        dy.fill(isa, &values(h * w * cout, 2));
+        for (kind, run) in [(Bf16::Avx512, dot::weight_grad as Grad), (Bf16::Amx, amx::weight_grad)] {
+            if kind.available() {
+                let (mut grad, mut scratch) = (vec![1.0; want.len()], vec![bf16::NAN; 1 << 18]);
+                run(&x, &dy, &mut grad, &mut scratch);
+                for (at, (got, want)) in grad.iter().zip(&want).enumerate() {
+                    assert_eq!(*got, 1.0 + want, "{kind:?} {h}x{w}x{cin}x{cout} at {at}");
+                }
+            }
+        }
+    }
+}

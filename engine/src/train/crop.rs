@@ -257,10 +257,13 @@ fn inside(planes: &[f32], outer: (usize, usize), inner: (usize, usize), margin: 
     if margin == 0 {
         return planes.to_vec();
     }
-    let rows = planes.chunks_exact(outer.0 * outer.1).flat_map(|plane| {
-        plane.chunks_exact(outer.0).skip(margin).take(inner.1).map(|row| &row[margin..margin + inner.0])
-    });
-    rows.flatten().copied().collect()
+    let mut middle = Vec::with_capacity(planes.len() / (outer.0 * outer.1) * inner.0 * inner.1);
+    for plane in planes.chunks_exact(outer.0 * outer.1) {
+        for row in plane.chunks_exact(outer.0).skip(margin).take(inner.1) {
+            middle.extend_from_slice(&row[margin..margin + inner.0]);
+        }
+    }
+    middle
 }
 
 #[cfg(test)]

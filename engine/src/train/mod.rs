@@ -170,8 +170,8 @@ impl Trainer {
         let t = &self.recipe.train;
         let pairs = batch
             .x0
-            .chunks_exact(batch.x0.len() / t.batch)
-            .zip(batch.x1.chunks_exact(batch.x1.len() / t.batch));
+            .par_chunks_exact(batch.x0.len() / t.batch)
+            .zip(batch.x1.par_chunks_exact(batch.x1.len() / t.batch));
         let numbered = pairs.enumerate().map(|(i, (x0, x1))| {
             let mut draw = Stream::new(t.seed ^ BRIDGE_SEED, batch.first + i as u64);
             let x0 = sharpen::sharpened(x0, x1, (t.crop.height, t.crop.width), t.sharpen);

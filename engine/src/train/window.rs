@@ -25,6 +25,7 @@ pub fn window(
     let (across, down) = (fits(whole.0, width), fits(whole.1, height));
     let columns = Axis::new(whole.0, start[0], step, across, filter);
     let rows = Axis::new(whole.1, start[1], step, down, filter);
+    let places: Vec<usize> = (0..width).map(|x| mirrored(x, across)).collect();
     let mut planes = Vec::with_capacity(3 * width * height);
     for c in 0..3 {
         let plane = resample(&columns, &rows, |y, span, row| {
@@ -33,7 +34,7 @@ pub fn window(
         });
         for y in 0..height {
             let row = &plane[mirrored(y, down) * across..][..across];
-            planes.extend((0..width).map(|x| from_u8(to_u8(row[mirrored(x, across)]))));
+            planes.extend(places.iter().map(|x| from_u8(to_u8(row[*x]))));
         }
     }
     planes

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! One picture forward and back through the network on the CPU, without a tape of tensors.
 
+use rayon::prelude::*;
+
 use super::{
     layout::{Layout, Step},
     packed::{PackedConv, grad_len, unpack_grad},
@@ -13,6 +15,9 @@ use crate::ops::{
     resize2, rows,
     same3::{self, Conv, Kernel},
 };
+
+/// Gradients that a thread adds up at a time.
+const PART: usize = 1 << 14;
 
 /// Height, width and channels of the current map.
 type Size = (usize, usize, usize);
@@ -55,25 +60,6 @@ impl<T: Kernel> Worker<T> {
             kernels: layout.convs.iter().map(|c| vec![0.0; grad_len(c)]).collect(),
             flat: vec![0.0; layout.len()],
         }
-    }
-
-    /// Moves another worker's gradients into this one.
-    pub fn absorb(&mut self, other: &mut Self) {
-        let (into, from) = (self.kernels.iter_mut(), other.kernels.iter_mut());
-        for (into, from) in into.zip(from).chain([(&mut self.flat, &mut other.flat)]) {
-            rows::add(self.isa, from, into);
-            from.fill(0.0);
-        }
-    }
-
-    /// Adds this worker's gradients to `grad` and forgets them.
-    pub fn drain_into(&mut self, layout: &Layout, grad: &mut [f32]) {
-        for (c, k) in layout.convs.iter().zip(&mut self.kernels) {
-            unpack_grad(c, k, &mut grad[c.weight..c.weight + c.weights()]);
-            k.fill(0.0);
-        }
-        rows::add(self.isa, &self.flat, grad);
-        self.flat.fill(0.0);
     }
 
     /// The network's output for one picture, and what [`Worker::backward`] needs besides.
@@ -299,6 +285,38 @@ impl<T: Kernel> Worker<T> {
         let _ = params;
         d_modulation
     }
+}
+
+/// Adds the workers' gradients to `grad`, in their order whatever the number of threads, and forgets them.
+pub(super) fn drain<T: Kernel>(workers: &mut [Worker<T>], layout: &Layout, grad: &mut [f32]) {
+    let Some(isa) = workers.first().map(|worker| worker.isa) else { return };
+    for worker in &mut *workers {
+        let parts = grad.par_chunks_mut(PART).zip(worker.flat.par_chunks_mut(PART));
+        parts.for_each(|(sum, part)| {
+            rows::add(isa, part, sum);
+            part.fill(0.0);
+        });
+    }
+    let mut kernels: Vec<Vec<&mut [f32]>> = layout.convs.iter().map(|_| vec![]).collect();
+    for worker in workers {
+        kernels.iter_mut().zip(&mut worker.kernels).for_each(|(all, one)| all.push(one));
+    }
+    let (mut rest, mut at, mut places) = (grad, 0, vec![]);
+    for c in &layout.convs {
+        let (place, behind) = rest[c.weight - at..].split_at_mut(c.weights());
+        places.push(place);
+        (rest, at) = (behind, c.weight + c.weights());
+    }
+    let each = layout.convs.par_iter().zip(kernels).zip(places);
+    each.with_max_len(1).for_each(|((c, mut kernels), place)| {
+        let Some((sum, others)) = kernels.split_first_mut() else { return };
+        for other in others {
+            rows::add(isa, other, sum);
+            other.fill(0.0);
+        }
+        unpack_grad(c, sum, place);
+        sum.fill(0.0);
+    });
 }
 
 /// The kernel of the way back.

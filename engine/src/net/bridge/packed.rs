@@ -158,21 +158,21 @@ pub(super) fn grad_len(c: &Conv) -> usize {
     }
 }
 
-/// Adds a weight gradient in kernel order to its place in the flat vector, `(cout, cin, side, side)`.
+/// Adds a weight gradient in kernel order to the weights', `(cout, cin, side, side)`.
 pub(super) fn unpack_grad(c: &Conv, grad: &[f32], flat: &mut [f32]) {
     let side = c.side();
     let (ci, co) = (c.cin.next_multiple_of(16), c.cout.next_multiple_of(16));
-    for y in 0..side {
-        for x in 0..side {
-            for i in 0..c.cin {
-                for o in 0..c.cout {
-                    let from = match c.kind {
-                        Kind::Same => ((y * 3 + x) * ci + i) * co + o,
-                        Kind::Down => (y * 2 * c.cin + x * c.cin + i) * c.cout + o,
-                        Kind::Up => (y * c.cin + i) * 2 * c.cout + x * c.cout + o,
-                    };
-                    flat[((o * c.cin + i) * side + y) * side + x] += grad[from];
-                }
+    // Input channels first: what is read and what is written then lies beside what the last step touched.
+    for i in 0..c.cin {
+        for o in 0..c.cout {
+            let to = &mut flat[(o * c.cin + i) * side * side..][..side * side];
+            for (at, to) in to.iter_mut().enumerate() {
+                let (y, x) = (at / side, at % side);
+                *to += grad[match c.kind {
+                    Kind::Same => ((y * 3 + x) * ci + i) * co + o,
+                    Kind::Down => (y * 2 * c.cin + x * c.cin + i) * c.cout + o,
+                    Kind::Up => (y * c.cin + i) * 2 * c.cout + x * c.cout + o,
+                }];
             }
         }
     }

@@ -154,9 +154,7 @@ fn native<T: Kernel>(
         })
         .collect();
     let losses = losses?;
-    let (first, others) = workers.split_first_mut().expect("there are always workers");
-    others.iter_mut().for_each(|other| first.absorb(other));
-    first.drain_into(layout, grad);
+    learn::drain(workers, layout, grad);
     Ok(losses.iter().sum::<f64>() / f64::from(count))
 }
 
@@ -172,24 +170,39 @@ fn squares(net: &[f32], e: &Example) -> (f64, Vec<f32>) {
     (sum * f64::from(scale), d_net)
 }
 
-/// Pixel k of each `u`×`u` square of plane c in a head's map, whose channels are padded to 16.
-fn places((h, w): (usize, usize), u: usize) -> impl Iterator<Item = (usize, usize)> {
-    let n = (3 * u * u).next_multiple_of(16);
-    (0..3 * h * w).map(move |at| {
-        let (plane, y, x) = (at / (h * w), at / w % h, at % w);
-        (at, (y / u * (w / u) + x / u) * n + (plane * u + y % u) * u + x % u)
+/// Of each line of three planes, where it begins and where, in a head's map, the first `u` values that belong to it: each
+/// pixel of that row of the map has such values, [`head`] from one to the next.
+fn lines((h, w): (usize, usize), u: usize) -> impl Iterator<Item = (usize, usize)> {
+    (0..3 * h).map(move |line| {
+        let (plane, y) = (line / h, line % h);
+        (line * w, y / u * (w / u) * head(u) + (plane * u + y % u) * u)
     })
 }
 
+/// Channels of a head's map, padded.
+fn head(u: usize) -> usize {
+    (3 * u * u).next_multiple_of(16)
+}
+
 /// A head's map as planes.
-fn shuffled(map: &[f32], size: (usize, usize), u: usize) -> Vec<f32> {
-    places(size, u).map(|(_, from)| map[from]).collect()
+fn shuffled(map: &[f32], (h, w): (usize, usize), u: usize) -> Vec<f32> {
+    let mut planes = vec![0.0; 3 * h * w];
+    for (to, from) in lines((h, w), u) {
+        for (square, pixel) in planes[to..][..w].chunks_exact_mut(u).zip(map[from..].chunks(head(u))) {
+            square.iter_mut().zip(pixel).for_each(|(to, from)| *to = *from);
+        }
+    }
+    planes
 }
 
 /// Planes as a head's map; padding becomes 0.
-fn unshuffle_into(planes: &[f32], size: (usize, usize), u: usize, map: &mut [f32]) {
+fn unshuffle_into(planes: &[f32], (h, w): (usize, usize), u: usize, map: &mut [f32]) {
     map.fill(0.0);
-    places(size, u).for_each(|(from, to)| map[to] = planes[from]);
+    for (from, to) in lines((h, w), u) {
+        for (square, pixel) in planes[from..][..w].chunks_exact(u).zip(map[to..].chunks_mut(head(u))) {
+            pixel.iter_mut().zip(square).for_each(|(to, from)| *to = *from);
+        }
+    }
 }
 
 /// `squares` with `further` of every example: something that a tape can follow, whose gradient is that of the loss,
