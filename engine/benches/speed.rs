@@ -50,8 +50,8 @@ const CONVOLUTIONS: &[(usize, usize, usize, usize)] = &[
 ];
 /// Networks by their recipes, with the picture's size.
 const NETWORKS: &[(&str, usize, usize)] = &[
-    ("jpeg-nano-v5", 720, 576),
-    ("jpeg-nano-v5", 1920, 1080),
+    ("jpeg-nano-v6", 720, 576),
+    ("jpeg-nano-v6", 1920, 1080),
     ("jpeg-small-v5", 1280, 720),
     ("jpeg-base-v1", 640, 360),
 ];

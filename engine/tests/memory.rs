@@ -18,7 +18,7 @@ fn peak(model: &str, size: &str) -> f64 {
 
 #[test]
 fn a_frame_through_nano_takes_less_than_400_megabytes() {
-    let memory = peak("weights/jpeg-nano-v5", "1920x1080");
+    let memory = peak("weights/jpeg-nano-v6", "1920x1080");
     assert!(memory < 400.0, "{memory} MB");
 }
 
@@ -32,7 +32,7 @@ fn a_frame_through_base_takes_less_than_a_gigabyte() {
 /// Maps are bands of rows: what remains is the frame's own tensors, some 70 bytes a pixel.
 #[test]
 fn memory_grows_with_the_frame_and_not_with_its_maps() {
-    let (small, large) = (peak("weights/jpeg-nano-v5", "640x320"), peak("weights/jpeg-nano-v5", "640x3200"));
+    let (small, large) = (peak("weights/jpeg-nano-v6", "640x320"), peak("weights/jpeg-nano-v6", "640x3200"));
     let bytes = (large - small) * 1e6 / f64::from(640 * 2880);
     assert!(bytes < 100.0, "{bytes} bytes a pixel");
 }

@@ -3,6 +3,8 @@
 
 use candle_core::DType;
 
+use super::isa::{Cpu, Int8};
+
 /// Arithmetic of the networks' multiplications; sums are f32, or those of bytes exact.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -56,6 +58,19 @@ impl Precision {
         }
     }
 
+    /// What to tell who asks for it on a processor that multiplies f32 faster.
+    ///
+    /// ```
+    /// use i2sb::ops::{Cpu, Precision};
+    /// assert_eq!(Precision::F32.advice(Cpu::detect()), None);
+    /// ```
+    pub fn advice(self, cpu: Cpu) -> Option<&'static str> {
+        (self == Self::Int8 && cpu.int8 == Int8::Portable).then_some(
+            "this processor has no instructions for products of bytes (AVX-VNNI, AVX512_VNNI or AMX): precision int8 is slower \
+             here than f32",
+        )
+    }
+
     /// The name that users write.
     pub fn name(self) -> &'static str {
         PRECISIONS.iter().find(|entry| entry.precision == self).map_or("f32", |entry| entry.name)
@@ -70,5 +85,20 @@ impl std::str::FromStr for Precision {
             let names: Vec<_> = PRECISIONS.iter().map(|entry| entry.name).collect();
             crate::Error::setting("precision", s, format!("one of {}", names.join(", ")))
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_are_advised_against_where_nothing_multiplies_them() {
+        let with = |int8| Cpu { int8, ..Cpu::detect() };
+        for Entry { name, precision, .. } in PRECISIONS {
+            let advice = precision.advice(with(Int8::Portable));
+            assert_eq!(advice.is_some_and(|advice| advice.contains(name)), *name == "int8", "{name}");
+            assert_eq!(precision.advice(with(Int8::AvxVnni)), None, "{name}");
+        }
     }
 }

@@ -41,10 +41,7 @@ pub(crate) trait Kernel: Value {
         scratch: &mut Scratch<Self>,
         finish: &mut F,
     ) {
-        let c = Self::cout(packed) / per;
-        in_pieces(isa, run, packed, scratch, |p, sums| {
-            finish::give::<Self, F>(isa, sums, c, row, p * per, finish);
-        });
+        finish_pieces(isa, run, packed, (row, per), scratch, finish);
     }
     /// Weights of the points of [`winograd`].
     type Points: Clone + std::fmt::Debug + Send + Sync;
@@ -162,9 +159,7 @@ impl Kernel for bf16 {
     ) {
         match packed {
             PackedBf16::Amx(p) => amx::finish(run, p, (row, per), finish),
-            PackedBf16::Dot(p) => in_pieces(isa, run, packed, scratch, |first, sums| {
-                finish::give::<Self, F>(isa, sums, p.cout / per, row, first * per, finish);
-            }),
+            PackedBf16::Dot(_) => finish_pieces(isa, run, packed, (row, per), scratch, finish),
         }
     }
     fn points(cout: usize, points: &[Vec<f32>]) -> Self::Points {
@@ -293,6 +288,22 @@ pub(crate) fn finish<T: Kernel, F: Finish>(
             }
         }
     }
+}
+
+/// As [`Kernel::finish`], by way of sums in memory.
+#[inline(always)]
+fn finish_pieces<T: Kernel, F: Finish>(
+    isa: Isa,
+    run: Run<'_, T>,
+    packed: &T::Packed,
+    (row, per): (usize, usize),
+    scratch: &mut Scratch<T>,
+    finish: &mut F,
+) {
+    let c = T::cout(packed) / per;
+    in_pieces(isa, run, packed, scratch, |p, sums| {
+        finish::give::<T, F>(isa, sums, c, row, p * per, finish);
+    });
 }
 
 /// Sums of a run, handed to `sink(p, sums)` as soon as some pixels from p on are finished.

@@ -313,7 +313,7 @@ fn plus([hours, minutes, seconds, frames]: [u32; 4], more: i64) -> String {
 /// The broadcast job with the small network.
 pub fn command() -> Command {
     let mut command = runner("broadcast");
-    command.args(["--device", "cpu", "--model"]).arg(Path::new(HERE).join("../weights/jpeg-nano-v5"));
+    command.args(["--device", "cpu", "--model"]).arg(Path::new(HERE).join("../weights/jpeg-nano-v6"));
     command
 }
 

@@ -192,7 +192,7 @@ fn what_stands_beside_the_output_is_true() {
     let lines = place.lines("out.mkv.jsonl");
     let of = |kind: &str| lines.iter().filter(|line| line["type"] == *kind).collect::<Vec<_>>();
     let (header, frames, changes, footer) = (&lines[0], of("frame"), of("change"), lines.last().unwrap());
-    assert_eq!(header["model"], "jpeg-nano-v5");
+    assert_eq!(header["model"], "jpeg-nano-v6");
     assert_eq!(header["model_sha256"].as_str().map(str::len), Some(64));
     assert_eq!((&header["steps"], &header["seed"], &header["strength"]), (&1.into(), &7.into(), &1.0.into()));
     assert_eq!((&header["device"], &header["precision"]), (&"cpu".into(), &"f32".into()));

@@ -71,7 +71,7 @@ fn srt_to_srt() {
 
 /// A preset whose weights are no numbers, and how to make it whole.
 fn broken_model(folder: &Path) -> impl Fn() {
-    let whole = Path::new(HERE).join("../weights/jpeg-nano-v5");
+    let whole = Path::new(HERE).join("../weights/jpeg-nano-v6");
     let broken = folder.join("model");
     std::fs::create_dir(&broken).unwrap();
     std::fs::copy(whole.join("config.toml"), broken.join("config.toml")).unwrap();

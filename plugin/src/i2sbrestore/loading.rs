@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use gst::subclass::prelude::*;
+use i2sb::ops::{Cpu, Precision};
 
 use super::imp::{CAT, I2sbRestore, Input, Told, lock};
 use super::masks::Masks;
@@ -101,6 +102,10 @@ impl I2sbRestore {
         let reason = match result {
             Ok(about) => {
                 gst::info!(CAT, imp = self, "loaded {about:?}");
+                let precision = about.precision.parse::<Precision>();
+                if let Some(advice) = precision.ok().and_then(|precision| precision.advice(Cpu::detect())) {
+                    gst::warning!(gst::CAT_PERFORMANCE, imp = self, "{advice}");
+                }
                 if next
                     && let Some(source) = lock(&self.candidate).take()
                     && let Some(held) = lock(&self.sources).first_mut()

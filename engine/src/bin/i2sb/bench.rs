@@ -78,6 +78,7 @@ struct Figures {
 }
 
 pub fn run(args: Args, cancel: &Cancel) -> anyhow::Result<()> {
+    args.engine.advise();
     let restorer = restorer(&args, args.engine.options())?;
     let Size { width, height } = args.size;
     let rgb = picture(width, height);

@@ -4,7 +4,7 @@
 use clap::builder::TypedValueParser;
 use i2sb::{
     device::DeviceName,
-    ops::{PRECISIONS, Precision},
+    ops::{Cpu, PRECISIONS, Precision},
     preset::Preset,
     restore::RestoreOptions,
 };
@@ -62,6 +62,13 @@ impl ModelArgs {
 }
 
 impl EngineArgs {
+    /// Says on standard error if another precision is faster here.
+    pub fn advise(&self) {
+        if let Some(advice) = self.precision.advice(Cpu::detect()) {
+            eprintln!("note: {advice}");
+        }
+    }
+
     /// The options for a [`i2sb::restore::Restorer`], strength left at its default.
     pub fn options(&self) -> RestoreOptions {
         RestoreOptions {

@@ -68,6 +68,7 @@ pub fn run(args: Args, cancel: &Cancel) -> anyhow::Result<()> {
         // Said before the work, not after it.
         i2sb::picture::writable(path)?;
     }
+    args.engine.advise();
     let degradation = degrade::parse(&args.degrade)?;
     let options = RestoreOptions { strength: args.strength, ..args.engine.options() };
     let restorer = Restorer::new(&args.model.open()?, options)?;

@@ -50,6 +50,7 @@ pub struct Args {
 }
 
 pub fn run(args: Args, cancel: &Cancel) -> anyhow::Result<()> {
+    args.engine.advise();
     let preset = args.model.open()?;
     let options = RestoreOptions { strength: args.strength, ..args.engine.options() };
     let restorer = Restorer::new(&preset, options)?;
