@@ -5,9 +5,9 @@ use rayon::prelude::*;
 
 use super::{
     layout::{Layout, Step},
-    packed::{PackedConv, grad_len, unpack_grad},
     squares,
     time::{self, Time},
+    trained::{TrainedConv, grad_len, unpack_grad},
 };
 use crate::ops::{
     Isa,
@@ -70,7 +70,7 @@ impl<T: Kernel> Worker<T> {
         &mut self,
         layout: &Layout,
         params: &[f32],
-        convs: &[PackedConv<T>],
+        convs: &[TrainedConv<T>],
         x: &[f32],
         (h, w): (usize, usize),
         noise_level: f32,
@@ -140,7 +140,7 @@ impl<T: Kernel> Worker<T> {
         &mut self,
         layout: &Layout,
         params: &[f32],
-        convs: &[PackedConv<T>],
+        convs: &[TrainedConv<T>],
         b: usize,
         (h, w, c): Size,
         modulation: &[f32],
@@ -169,7 +169,7 @@ impl<T: Kernel> Worker<T> {
         &mut self,
         layout: &Layout,
         params: &[f32],
-        convs: &[PackedConv<T>],
+        convs: &[TrainedConv<T>],
         d_head: Vec<f32>,
         time: &Time,
     ) {
@@ -186,12 +186,10 @@ impl<T: Kernel> Worker<T> {
                     self.d_conv(layout, c, size.0, size.1);
                     self.stream.clear();
                     self.stream.resize(size.0 * size.1 * size.2, 0.0);
-                    self.add_d_input(backward(&convs[c]));
+                    self.add_d_input(convs[c].same().1);
                 }
                 Step::Stem(c) => self.d_conv(layout, c, size.0, size.1),
-                Step::Block(b) => {
-                    d_modulation[b] = self.d_block(layout, params, convs, b, size, &time.modulation[b])
-                }
+                Step::Block(b) => d_modulation[b] = self.d_block(layout, convs, b, size, &time.modulation[b]),
                 Step::Up(c) => {
                     let conv = &layout.convs[c];
                     rows::sum_pixels(isa, &self.stream, &mut self.flat[conv.bias..conv.bias + conv.cout]);
@@ -257,8 +255,7 @@ impl<T: Kernel> Worker<T> {
     fn d_block(
         &mut self,
         layout: &Layout,
-        params: &[f32],
-        convs: &[PackedConv<T>],
+        convs: &[TrainedConv<T>],
         b: usize,
         (h, w, c): Size,
         modulation: &[f32],
@@ -271,7 +268,7 @@ impl<T: Kernel> Worker<T> {
         let d_bias = &mut self.flat[layout.convs[block.conv1].bias..][..c];
         self.d_hidden.reset(h, w, c);
         let (d_hidden, hidden) = (&mut self.d_hidden, &self.hidden[b]);
-        let packed = backward(&convs[block.conv2]);
+        let packed = convs[block.conv2].same().1;
         same3::forward(isa, &self.d_map, packed, 0..h, &mut self.scratch, |y, x, sums| {
             let at = d_hidden.at(y, x);
             let (kept, out) =
@@ -281,8 +278,7 @@ impl<T: Kernel> Worker<T> {
         std::mem::swap(&mut self.d_map, &mut self.d_hidden);
         let input = &self.inputs[block.conv1];
         T::weight_grad(isa, input, &self.d_map, &mut self.kernels[block.conv1], &mut self.grad_scratch);
-        self.add_d_input(backward(&convs[block.conv1]));
-        let _ = params;
+        self.add_d_input(convs[block.conv1].same().1);
         d_modulation
     }
 }
@@ -317,11 +313,6 @@ pub(super) fn drain<T: Kernel>(workers: &mut [Worker<T>], layout: &Layout, grad:
         unpack_grad(c, sum, place);
         sum.fill(0.0);
     });
-}
-
-/// The kernel of the way back.
-fn backward<T: Kernel>(conv: &PackedConv<T>) -> &Conv<T> {
-    conv.same().1.expect("kernels of a training are packed for both ways")
 }
 
 fn add_bias(isa: Isa, to: &mut [f32], bias: &[f32]) {

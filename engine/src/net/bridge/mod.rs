@@ -22,6 +22,7 @@ mod squares;
 mod tape;
 mod time;
 mod train;
+mod trained;
 
 use std::sync::Arc;
 

@@ -102,7 +102,7 @@ pub(super) struct Runner<T: Kernel> {
 
 impl<T: Kernel> Runner<T> {
     pub fn new(layout: Arc<Layout>, params: Arc<Vec<f32>>, isa: Isa) -> Self {
-        let convs = packed::pack::<T>(&layout, &params, false);
+        let convs = packed::pack::<T>(&layout, &params);
         Self {
             flow: Flow::new(&layout),
             convs,
@@ -170,7 +170,7 @@ impl<T: Kernel> Runner<T> {
         let from = |i: usize| &before[stage.from[i].expect("the flow gives each stage its maps")];
         match stage.op {
             Op::Unshuffle => unshuffle(pictures, rows, &self.layout, to),
-            Op::Conv(c) => self.convolve(from(0), self.convs[c].same().0, &self.bias[c], None, rows, to),
+            Op::Conv(c) => self.convolve(from(0), self.convs[c].same(), &self.bias[c], None, rows, to),
             Op::First(b) => {
                 let (x, conv, bias, end) = (from(0), &folded.weights[b], &folded.bias[b], rows.end);
                 self.each(to, rows, 2, |y, out, scratch| {
@@ -180,7 +180,7 @@ impl<T: Kernel> Runner<T> {
             }
             Op::Second(c) => {
                 let rest = Some(from(1));
-                self.convolve(from(0), self.convs[c].same().0, &self.bias[c], rest, rows, to);
+                self.convolve(from(0), self.convs[c].same(), &self.bias[c], rest, rows, to);
             }
             Op::Down(c) => {
                 let (x, bias, packed) = (from(0), &self.bias[c], self.convs[c].halve());

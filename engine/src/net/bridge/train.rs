@@ -7,7 +7,7 @@ use candle_core::{Device, Tensor, Var};
 use half::bf16;
 use rayon::prelude::*;
 
-use super::{layout::Layout, learn, packed, reference};
+use super::{layout::Layout, learn, reference, trained};
 use crate::{
     Error, Result,
     ops::{Cpu, Isa, Precision, same3::Kernel},
@@ -130,7 +130,7 @@ fn native<T: Kernel>(
     further: Option<OutputLoss>,
     grad: &mut [f32],
 ) -> Result<f64> {
-    let convs = packed::pack::<T>(layout, params, true);
+    let convs = trained::pack::<T>(layout, params);
     let (u, count) = (layout.config.unshuffle, batch.len() as f32);
     let share = batch.len().div_ceil(workers.len());
     let losses: Result<Vec<f64>> = workers
