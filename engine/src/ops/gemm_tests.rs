@@ -28,7 +28,7 @@ proptest! {
         for p in 0..n { for o in 0..cout { let mut s = 0.0f32; for t in 0..taps { for i in 0..k {
             s = x[5 + p * step + offsets[t] + i].mul_add(w[(t * k + i) * cout + o], s);
         } } want[p * packed.cout + o] = s; } }
-        for isa in Isa::available() {
+        for isa in Isa::every() {
             let mut got = vec![f32::NAN; n * packed.cout];
             forward(isa, run, &packed, &mut got);
             prop_assert_eq!(&got, &want, "{:?}", isa);
@@ -47,7 +47,7 @@ proptest! {
         for t in 0..2 { for i in 0..k { for o in 0..cout { let mut s = 0.0f32; for &(x0, y0) in &rows { for p in 0..n {
             s = x[x0 + p * 4 + taps[t] + i].mul_add(dy[y0 + p * cout + o], s);
         } } want[(t * k + i) * cout + o] += s; } } }
-        for isa in Isa::available() {
+        for isa in Isa::every() {
             let mut got = vec![1.0f32; 2 * k * cout];
             weight_grad(isa, run, &rows, &dy, cout, &mut got);
             prop_assert_eq!(&got, &want, "{:?}", isa);

@@ -63,7 +63,7 @@ proptest! {
             let mut got = vec![f32::NAN; want.len()];
             let packed = Packed::new(int8, taps, cout, &w, &input);
             let mut written = Written { out: &mut got, c: padded };
-            finish(Isa::available()[0], run, &packed, 1, &mut vec![], &mut written);
+            finish(Isa::every()[0], run, &packed, 1, &mut vec![], &mut written);
             check(&format!("{int8:?}"), got)?;
         }
         #[cfg(target_arch = "x86_64")]
@@ -115,12 +115,12 @@ proptest! {
                 // SAFETY: the caller's contract; one register.
                 unsafe { input.store(<__m512 as Lanes>::load(v.as_ptr()), 0, to.as_mut_ptr()) }
             }
-            if Isa::available().contains(&Isa::Avx2) {
+            if Isa::every().contains(&Isa::Avx2) {
                 // SAFETY: the processor has it.
                 unsafe { avx2(&input, &v, &mut got) };
                 check(got)?;
             }
-            if Isa::available().contains(&Isa::Avx512) {
+            if Isa::every().contains(&Isa::Avx512) {
                 // SAFETY: the processor has it.
                 unsafe { avx512(&input, &v, &mut got) };
                 check(got)?;

@@ -111,7 +111,7 @@ impl Cpu {
 
 impl Isa {
     /// Every instruction set that this processor runs, the plainest first.
-    pub fn available() -> Vec<Isa> {
+    pub fn every() -> Vec<Isa> {
         [Isa::Portable, Isa::Avx2, Isa::Avx512].into_iter().filter(|i| *i <= Isa::detect()).collect()
     }
 

@@ -53,7 +53,7 @@ fn every_instruction_set_gives_the_same_picture() {
     let x = picture(3 * h * w, 8);
     let ranges = ranges(&p, &x, (h, w), 17.0);
     let mut results = vec![];
-    for isa in Isa::available() {
+    for isa in Isa::every() {
         for int8 in Int8::every() {
             let cpu = Cpu { isa, bf16: None, int8 };
             let runner = bytes::Runner::new(layout.clone(), p.clone(), &ranges, cpu);
