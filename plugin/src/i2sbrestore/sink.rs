@@ -81,10 +81,11 @@ impl I2sbRestore {
         let mut state = self.stream.lock();
         state.flow?;
         state.counters.input += 1;
-        let dispatched = match work {
+        match work {
             Err(why) => {
                 state.queue.push_done(None, Held { buffer, work: None, due: None }, Outcome::Passed(why));
-                None
+                drop(state);
+                self.stream.ring();
             }
             Ok(work) => {
                 let now = self.stream.now();
@@ -93,12 +94,9 @@ impl I2sbRestore {
                     state.fixed_latency.filter(|_| live && settings.late_frames != LateFrames::Process);
                 let due = bound.map(|latency| arrived + latency);
                 state.queue.push(now, Some(key), Held { buffer, work: Some(work), due });
-                Some(self.stream.dispatch(&mut state))
+                self.stream.hand_on(state);
             }
-        };
-        drop(state);
-        drop(dispatched);
-        self.stream.ring();
+        }
         Ok(gst::FlowSuccess::Ok)
     }
 
@@ -351,10 +349,7 @@ impl I2sbRestore {
         }
         state.queue.push_other(Other::Event(event));
         // What waits for its batch to fill need not wait any longer.
-        let dispatched = self.stream.dispatch(&mut state);
-        drop(state);
-        drop(dispatched);
-        self.stream.ring();
+        self.stream.hand_on(state);
         Ok(gst::FlowSuccess::Ok)
     }
 
@@ -369,10 +364,7 @@ impl I2sbRestore {
                 return false;
             }
             state.queue.push_other(Other::Query(pending));
-            let dispatched = self.stream.dispatch(&mut state);
-            drop(state);
-            drop(dispatched);
-            self.stream.ring();
+            self.stream.hand_on(state);
             true
         };
         PendingQuery::ask(query, enqueue)

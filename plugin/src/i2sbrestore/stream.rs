@@ -286,6 +286,14 @@ impl Stream {
         }
     }
 
+    /// [`Stream::dispatch`], and everyone who waits for a change is woken.
+    pub fn hand_on(self: &Arc<Self>, mut state: MutexGuard<'_, State>) {
+        let dispatched = self.dispatch(&mut state);
+        drop(state);
+        drop(dispatched);
+        self.ring();
+    }
+
     fn order(self: &Arc<Self>, state: &mut State, ticket: Ticket) -> Option<Order> {
         let cancel = state.cancel.clone();
         let work = state.queue.payload(ticket)?.work.as_ref()?;
