@@ -40,18 +40,9 @@ mod tests {
 
     use candle_core::Device;
 
-    use super::super::{DETAIL_FILE, Preset, PresetConfig, WEIGHTS_FILE};
+    use super::super::{DETAIL_FILE, Preset, PresetConfig, WEIGHTS_FILE, tiny::CONFIG};
     use super::*;
     use crate::{net::random::RandomWeights, ops::Precision};
-
-    const CONFIG: &str = r#"
-name = "two-ends-v1"
-task = "test"
-description = "Random."
-sampling = { sampler = "ot-ode", nfe = 1 }
-bridge = { interval = 1000, beta_max = 0.3, ot_ode = true }
-network = { family = "bridge", in_channels = 3, unshuffle = 2, widths = [16], encoder = [], middle = 1, decoder = [], time_features = 8 }
-"#;
 
     fn tensors(seed: u64) -> BTreeMap<String, Tensor> {
         let config = PresetConfig::parse(CONFIG, "test").unwrap();

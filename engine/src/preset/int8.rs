@@ -155,18 +155,9 @@ pub(super) fn check_ranges(config: &PresetConfig, detail: bool, ranges: &Safeten
 
 #[cfg(test)]
 mod tests {
-    use super::super::{CONFIG_FILE, WEIGHTS_FILE};
+    use super::super::{CONFIG_FILE, WEIGHTS_FILE, tiny::CONFIG};
     use super::*;
     use crate::net::random::RandomWeights;
-
-    const CONFIG: &str = r#"
-name = "bytes-v1"
-task = "test"
-description = "Random."
-sampling = { sampler = "i2sb", nfe = 1 }
-bridge = { interval = 1000, beta_max = 0.3 }
-network = { family = "bridge", in_channels = 3, unshuffle = 2, widths = [16], encoder = [], middle = 1, decoder = [], time_features = 8 }
-"#;
 
     fn folder() -> (tempfile::TempDir, Preset) {
         let folder = tempfile::tempdir().unwrap();

@@ -14,6 +14,8 @@ mod detail;
 mod embedded;
 mod int8;
 mod locate;
+#[cfg(test)]
+pub(crate) mod tiny;
 
 use std::{
     borrow::Cow,

@@ -74,7 +74,7 @@ mod tests {
     use super::*;
     use crate::{
         Cancel,
-        preset::PresetConfig,
+        preset::{PresetConfig, tiny},
         restore::{Request, RestoreOptions, Restorer},
     };
 
@@ -107,22 +107,11 @@ mod tests {
         }
     }
 
-    fn config() -> PresetConfig {
-        let toml = r#"
-            name = "short-v1"
-            task = "test"
-            description = "Overflows."
-            sampling = { sampler = "i2sb", nfe = 1 }
-            bridge = { interval = 1000, beta_max = 0.3 }
-            network = { family = "bridge", in_channels = 3, unshuffle = 2, widths = [16],
-                encoder = [], middle = 1, decoder = [], time_features = 8 }"#;
-        PresetConfig::parse(toml, "test").unwrap()
-    }
-
     fn restorer(precision: Precision, exact: Exact) -> Restorer {
         let options = RestoreOptions { precision, ..RestoreOptions::default() };
         let network = Box::new(Short { limit: 0.5 });
-        Restorer::assemble(network, Device::Cpu, config(), String::new(), options, exact).unwrap()
+        let config = PresetConfig::parse(tiny::CONFIG, "test").unwrap();
+        Restorer::assemble(network, Device::Cpu, config, String::new(), options, exact).unwrap()
     }
 
     fn restore(restorer: &Restorer, brightness: f32) -> Result<Vec<f32>> {

@@ -1,7 +1,11 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! `i2sb bench`.
 
-use std::{path::PathBuf, str::FromStr, time::Instant};
+use std::{
+    path::PathBuf,
+    str::FromStr,
+    time::{Duration, Instant},
+};
 
 use anyhow::Context;
 use candle_core::{DType, Device, Tensor};
@@ -21,14 +25,14 @@ use crate::engine_args::{EngineArgs, ModelArgs};
 /// Measure how fast a network restores pictures on this machine.
 ///
 /// `--model` also takes a recipe (.toml), whose network is then measured with random weights.
-/// Times whole restorations (padding, tiles, sampler and all) and, in turn with them, a matrix product
+/// Times whole restorations (padding, tiles, sampler and all) in a row and, after them, as many matrix products
 /// of the tensor library, f32, 1024×1024×1024: what this machine can do at most.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Size of the picture
     #[arg(long, value_name = "WxH", default_value = "1280x720")]
     size: Size,
-    /// Timed runs, after one that is not timed
+    /// Timed runs, after a tenth of a second, or one run, that is not timed
     #[arg(long, value_name = "N", default_value_t = 9, value_parser = clap::value_parser!(u16).range(1..))]
     runs: u16,
     /// Restore a picture of 256x256 on the CPU in f32, too, and say how far the two results are apart
@@ -46,6 +50,9 @@ pub struct Args {
 /// Networks without weights of their own: random ones are as fast.
 const UNTRAINED: &[(&str, fn() -> NetworkConfig)] =
     &[("adm-256", || NetworkConfig::Adm(AdmConfig::released_256()))];
+
+/// Time of the runs before those that count, at least one: clocks rise, memory is there.
+const WARM_UP: Duration = Duration::from_millis(100);
 
 /// Edge of the matrices of the reference product.
 const GEMM_EDGE: usize = 1024;
@@ -88,13 +95,8 @@ pub fn run(args: Args, cancel: &Cancel) -> anyhow::Result<()> {
         Ok(begin.elapsed().as_secs_f64())
     };
     let gemm = Gemm::new(&args.engine.device.open()?)?;
-    restore()?;
-    restorer.install(|| gemm.seconds())?;
-    let (mut times, mut products) = (Vec::new(), Vec::new());
-    for _ in 0..args.runs {
-        times.push(restore()?);
-        products.push(restorer.install(|| gemm.seconds())?);
-    }
+    let mut times = in_a_row(args.runs, restore)?;
+    let mut products = in_a_row(args.runs, || restorer.install(|| gemm.seconds()))?;
     let (median, product) = (median(&mut times), median(&mut products));
     let figures = Figures {
         model: restorer.config().name.clone(),
@@ -120,6 +122,17 @@ pub fn run(args: Args, cancel: &Cancel) -> anyhow::Result<()> {
         atomic::write_bytes(path, format!("{json}\n").as_bytes())?;
     }
     Ok(())
+}
+
+/// Seconds of `runs` calls, as the frames of a video come: one after the other, after [`WARM_UP`].
+fn in_a_row(runs: u16, once: impl Fn() -> anyhow::Result<f64>) -> anyhow::Result<Vec<f64>> {
+    let begin = Instant::now();
+    loop {
+        once()?;
+        if begin.elapsed() >= WARM_UP {
+            return (0..runs).map(|_| once()).collect();
+        }
+    }
 }
 
 fn picture(width: usize, height: usize) -> Vec<f32> {

@@ -65,9 +65,7 @@ pub(super) fn check(layout: &Layout, ranges: &[Vec<[f32; 2]>]) -> Result<()> {
     if found != expected {
         return Err(Error::shape("channels of the ranges of activations", &found, format!("{expected:?}")));
     }
-    let good =
-        |[low, high]: &[f32; 2]| *low <= 0.0 && *high >= 0.0 && *low < *high && (high - low).is_finite();
-    match ranges.iter().flatten().find(|range| !good(range)) {
+    match ranges.iter().flatten().find(|range| !is_range(range)) {
         Some(range) => {
             let limit = "finite, the least up to 0, the greatest from 0 on, not both 0";
             Err(Error::setting("range of an activation", format!("{range:?}"), limit))

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Blocks of tiles: multiplied, stored, and finished while the next one is multiplied.
 
-use std::arch::x86_64::*;
+use std::{arch::x86_64::*, mem::MaybeUninit};
 
 use half::bf16;
 
@@ -159,9 +159,9 @@ pub unsafe fn finish<N: Tiled, F: Finish>(
     (row, per): (usize, usize),
     finish: &mut F,
 ) {
-    let mut blocks = [const { Block([0.0; 4 * SIDE * SIDE]) }; 2];
-    let [even, odd] = &mut blocks;
-    let sums = [even.0.as_mut_ptr(), odd.0.as_mut_ptr()];
+    // Written by the tiles before it is read: clearing it took a row of few channels longer than its products.
+    let mut blocks = [const { MaybeUninit::<Block>::uninit() }; 2];
+    let sums = blocks.each_mut().map(|block| block.as_mut_ptr().cast::<f32>());
     let waiting = Waiting { sums: sums[0], next: 0, pixels: 0, tiles: 1, first: 0, to: [[0; 2]; 2] };
     let mut work = Work { run, w, row, per, finish, waiting };
     let mut turn = 0;
