@@ -3,7 +3,7 @@
 
 use std::{
     fs::{self, File, OpenOptions},
-    io::{BufWriter, Write},
+    io::{self, BufWriter, Write},
     path::{Path, PathBuf},
     sync::atomic::{AtomicU32, Ordering},
 };
@@ -39,19 +39,34 @@ pub fn write_bytes(path: &Path, bytes: &[u8]) -> Result<()> {
     write(path, |file| file.write_all(bytes).map_err(Error::io(path)))
 }
 
-fn create_beside(path: &Path) -> Result<(File, PathBuf)> {
+/// A new file in the folder of `path`, to be renamed to it, and its name: that of `path` with something added or,
+/// where this is too long for the file system, a short one.
+///
+/// # Errors
+/// [`Error::Io`] naming `path`, [`Error::File`] if it has no last part.
+pub(crate) fn create_beside(path: &Path) -> Result<(File, PathBuf)> {
     static COUNT: AtomicU32 = AtomicU32::new(0);
     let name = path.file_name().ok_or_else(|| Error::file(path, "is not the name of a file"))?;
+    let too_long = |err: &io::Error| err.kind() == io::ErrorKind::InvalidFilename;
+    let mut long = true;
     loop {
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
         let mut beside = std::ffi::OsString::from(".");
-        beside.push(name);
-        beside.push(format!(".{}-{count}.part", std::process::id()));
+        if long {
+            beside.push(name);
+            beside.push(".");
+        }
+        beside.push(format!("{}-{count}.part", std::process::id()));
         let beside = path.with_file_name(beside);
         match OpenOptions::new().write(true).create_new(true).open(&beside) {
             Ok(file) => return Ok((file, beside)),
             // Left over by a killed process that had our number: take the next name.
-            Err(err) if err.kind() == std::io::ErrorKind::AlreadyExists => {}
+            Err(err) if err.kind() == io::ErrorKind::AlreadyExists => {}
+            // Said before the work if the name is too long by itself.
+            Err(err) if long && too_long(&err) => match fs::symlink_metadata(path) {
+                Err(err) if too_long(&err) => return Err(Error::io(path)(err)),
+                _ => long = false,
+            },
             Err(err) => return Err(Error::io(path)(err)),
         }
     }
@@ -75,6 +90,16 @@ mod tests {
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
         write_bytes(&path, b"new").unwrap();
         assert_eq!(fs::read(&path).unwrap(), b"new");
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_name_may_be_as_long_as_the_file_system_takes() {
+        let dir = tempfile::tempdir().unwrap();
+        let named = |length: usize| dir.path().join("n".repeat(length));
+        write_bytes(&named(255), b"whole").unwrap();
+        assert_eq!(fs::read(named(255)).unwrap(), b"whole");
+        assert!(write_bytes(&named(256), b"").unwrap_err().to_string().contains("nnn"));
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
     }
 

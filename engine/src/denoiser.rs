@@ -48,6 +48,11 @@ impl Denoiser for BridgeDenoiser<'_> {
         if !self.clip {
             return Ok(x0);
         }
+        // What went beyond a short type's range must not become a colour.
+        let finite = x0.sum_all()?.to_scalar::<f32>()?.is_finite();
+        if !finite {
+            return Ok(x0);
+        }
         weighted_sum(&[Term { weights: &[1.0], tensor: &x0 }], Some((-1.0, 1.0)))
     }
 }

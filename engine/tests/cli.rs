@@ -14,6 +14,13 @@ use i2sb::{
     preset::{Preset, PresetConfig},
 };
 
+#[path = "cli/companions.rs"]
+mod companions;
+#[path = "cli/refusing.rs"]
+mod refusing;
+#[path = "cli/telling.rs"]
+mod telling;
+
 const TINY: &str = r#"
 name = "tiny-v1"
 task = "test"

@@ -7,7 +7,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::{Error, Result};
+use crate::{Error, Result, atomic::create_beside};
 
 /// A file being written under a name of its own; dropped without [`Replacement::commit`] it is
 /// removed again.
@@ -21,13 +21,10 @@ impl Replacement {
     /// Starts a file that will stand at `place`.
     ///
     /// # Errors
-    /// [`Error::Io`] naming the file that could not be created.
+    /// [`Error::Io`] naming the file that could not be created, [`Error::File`] if `place` has no last part.
     pub fn create(place: impl AsRef<Path>) -> Result<Self> {
         let place = place.as_ref().to_path_buf();
-        let mut name = place.file_name().unwrap_or_default().to_os_string();
-        name.push(format!(".part-{}", std::process::id()));
-        let beside = place.with_file_name(name);
-        let file = File::create(&beside).map_err(Error::io(&beside))?;
+        let (file, beside) = create_beside(&place)?;
         Ok(Self { place, beside, file: Some(BufWriter::with_capacity(1 << 20, file)) })
     }
 

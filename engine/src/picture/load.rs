@@ -77,6 +77,16 @@ pub fn is_picture(path: &Path) -> bool {
     READABLE.iter().any(|kind| kind.extensions.contains(&extension.as_str()))
 }
 
+/// Extensions of pictures that can be neither read nor written.
+const FOREIGN: &[&str] =
+    &["gif", "bmp", "tif", "tiff", "heic", "heif", "jxl", "jp2", "tga", "ppm", "exr", "raw", "dng"];
+
+/// True if the name of the file ends like a picture of a kind that is not known here.
+pub fn is_foreign(path: &Path) -> bool {
+    let extension = path.extension().map(|e| e.to_string_lossy().to_ascii_lowercase());
+    extension.is_some_and(|e| FOREIGN.contains(&e.as_str()))
+}
+
 /// A picture as decoded, before it is turned upright and made f32.
 pub(crate) struct Decoded {
     pub(crate) image: DynamicImage,

@@ -11,7 +11,7 @@ pub mod resize;
 mod save;
 
 pub use jpeg::{Sampling, decode_jpeg, encode_jpeg};
-pub use load::{Limits, READABLE, is_picture, read_rgb8};
+pub use load::{Limits, READABLE, is_foreign, is_picture, read_rgb8};
 pub use save::{SaveOptions, WRITABLE, writable};
 
 use crate::{Error, Result};

@@ -27,6 +27,19 @@ impl Default for SaveOptions {
     }
 }
 
+impl SaveOptions {
+    /// Checks the values.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] for a quality outside 1..=100.
+    pub fn check(self) -> Result<()> {
+        if (1..=100).contains(&self.jpeg_quality) {
+            return Ok(());
+        }
+        Err(Error::setting("quality", self.jpeg_quality, "1 to 100"))
+    }
+}
+
 /// One kind of picture file that can be written.
 pub struct Writable {
     /// Name as users write it.
@@ -55,9 +68,7 @@ impl Picture {
     /// case `path` is as it was before.
     pub fn save(&self, path: impl AsRef<Path>, options: SaveOptions) -> Result<()> {
         let path = path.as_ref();
-        if !(1..=100).contains(&options.jpeg_quality) {
-            return Err(Error::setting("quality", options.jpeg_quality, "1 to 100"));
-        }
+        options.check()?;
         let kind = writable(path)?;
         if self.width.max(self.height) > kind.max_side {
             let (name, side) = (kind.name, kind.max_side);

@@ -47,6 +47,14 @@ pub enum ViewError {
         /// The stride, in bytes.
         stride: usize,
     },
+    /// Rows that lie from the last to the first.
+    #[error(
+        "a stride of {stride} bytes: rows from the last to the first are not taken; put a videoconvert before"
+    )]
+    Upwards {
+        /// The stride, in bytes.
+        stride: i32,
+    },
     /// The format's samples lie in a stream of bits across pixels.
     #[error("{format} has no rows that can be cut out alone")]
     Stream {

@@ -5,7 +5,7 @@ use std::{borrow::Cow, collections::BTreeMap, path::Path};
 
 use candle_core::{DType, Device, Tensor};
 
-use super::{INT8_FILE, Preset, PresetConfig, check_shapes};
+use super::{DETAIL_FILE, INT8_FILE, Preset, PresetConfig, WEIGHTS_FILE, check_shapes};
 use crate::{
     Error, Result,
     checkpoint::{SafetensorsFile, write_safetensors},
@@ -49,7 +49,8 @@ impl Preset {
     /// [`Preset::hash`]; in [`Precision::Int8`] with `+int8*` and the SHA-256 of `int8.safetensors` behind it.
     ///
     /// # Errors
-    /// [`Error::Setting`] if int8 is asked for and the preset is not prepared for it.
+    /// [`Error::Setting`] if int8 is asked for and the preset is not prepared for it, [`Error::File`] if its ranges belong
+    /// to other weights.
     pub fn hash_in(&self, precision: Precision) -> Result<String> {
         match precision {
             Precision::Int8 => Ok(format!("{}+int8*{}", self.hash, self.int8()?.sha256()?)),
@@ -57,7 +58,8 @@ impl Preset {
         }
     }
 
-    /// Writes ranges of activations to `path`, beside its place and renamed.
+    /// Writes ranges of activations to `path`, beside its place and renamed, with the SHA-256 of the weights that they
+    /// belong to.
     ///
     /// - `ends`: as [`Calibration::ranges`] gives them for this preset's faithful end, and, if it has one, for its
     ///   perceptual end.
@@ -74,17 +76,34 @@ impl Preset {
         let names = tensors.iter().map(|(name, _)| name.as_str());
         let of: BTreeMap<&str, &Vec<[f32; 2]>> = names.zip(ends.iter().flatten()).collect();
         let read = |name: &str| Ok(Tensor::from_vec(of[name].concat(), (of[name].len(), 2), &Device::Cpu)?);
-        write_safetensors(path, &tensors, DType::F32, &BTreeMap::new(), read)
+        write_safetensors(path, &tensors, DType::F32, &self.hashes()?, read)
     }
 
+    /// The SHA-256 of each file of weights, by its name: what ranges belong to.
+    pub(super) fn hashes(&self) -> Result<BTreeMap<String, String>> {
+        let files = [(WEIGHTS_FILE, Some(&self.weights)), (DETAIL_FILE, self.perceptual.as_ref())];
+        let present = files.into_iter().filter_map(|(name, file)| Some((name.to_string(), file?)));
+        present.map(|(name, file)| Ok((name, file.sha256()?))).collect()
+    }
+
+    /// The ranges of this preset's weights. Files of before they named their weights are taken as they are.
     pub(super) fn int8(&self) -> Result<&SafetensorsFile> {
-        self.ranges.as_ref().ok_or_else(|| {
+        let ranges = self.ranges.as_ref().ok_or_else(|| {
             let limit = format!(
                 "f32, f16 or bf16: {} has no {INT8_FILE}; `i2sb calibrate` makes it from pictures",
                 self.config.name
             );
             Error::setting("precision", "int8", limit)
-        })
+        })?;
+        for (name, hash) in self.hashes()? {
+            if let Some(other) = ranges.metadata().get(&name).filter(|other| **other != hash) {
+                let reason = format!(
+                    "belongs to a {name} of SHA-256 {other}, not {hash}; `i2sb calibrate` again makes it for these weights"
+                );
+                return Err(Error::file(ranges.origin(), reason));
+            }
+        }
+        Ok(ranges)
     }
 }
 
@@ -155,7 +174,7 @@ pub(super) fn check_ranges(config: &PresetConfig, detail: bool, ranges: &Safeten
 
 #[cfg(test)]
 mod tests {
-    use super::super::{CONFIG_FILE, WEIGHTS_FILE, tiny::CONFIG};
+    use super::super::{CONFIG_FILE, tiny::CONFIG};
     use super::*;
     use crate::net::random::RandomWeights;
 
@@ -193,8 +212,7 @@ mod tests {
     #[test]
     fn both_ends_have_their_ranges_and_what_lies_between_the_wider() {
         let (folder, _) = folder();
-        std::fs::copy(folder.path().join(WEIGHTS_FILE), folder.path().join(super::super::DETAIL_FILE))
-            .unwrap();
+        std::fs::copy(folder.path().join(WEIGHTS_FILE), folder.path().join(DETAIL_FILE)).unwrap();
         let preset = Preset::open(folder.path()).unwrap();
         let (one, two) = (vec![vec![[-1.0, 2.0]; 16]; 2], vec![vec![[-3.0, 1.0]; 16]; 2]);
         let path = folder.path().join(INT8_FILE);
@@ -209,6 +227,35 @@ mod tests {
             let got = both.read("activations.1").unwrap().to_vec2::<f32>().unwrap();
             assert!(got.iter().all(|range| range[..] == want), "{detail}: {got:?}");
         }
+    }
+
+    #[test]
+    fn ranges_of_other_weights_are_refused_when_bytes_are_asked_for() {
+        let (folder, preset) = folder();
+        let path = folder.path().join(INT8_FILE);
+        let ranges = vec![vec![[-1.0, 2.0]; 16]; 2];
+        preset.write_ranges(&path, std::slice::from_ref(&ranges)).unwrap();
+        let other = RandomWeights::new(&preset.config.network, 5).unwrap();
+        Preset::write_from(folder.path(), &preset.config, &other, "", DType::F32).unwrap();
+        let stale = Preset::open(folder.path()).unwrap();
+        stale.build(&Device::Cpu, Precision::F32).unwrap();
+        for error in [
+            stale.build(&Device::Cpu, Precision::Int8).err().unwrap(),
+            stale.hash_in(Precision::Int8).unwrap_err(),
+        ] {
+            let error = error.to_string();
+            assert!(error.contains(INT8_FILE) && error.contains("`i2sb calibrate` again"), "{error}");
+            assert!(error.contains(&preset.hash) && error.contains(&stale.hash), "{error}");
+        }
+        stale.write_ranges(&path, &[ranges]).unwrap();
+        Preset::open(folder.path()).unwrap().build(&Device::Cpu, Precision::Int8).unwrap();
+        // Files that do not name their weights go on working.
+        let file = SafetensorsFile::open(&path).unwrap();
+        let read = |name: &str| file.read(name);
+        let unnamed = folder.path().join("unnamed");
+        write_safetensors(&unnamed, &file.shapes(), DType::F32, &BTreeMap::new(), read).unwrap();
+        std::fs::rename(unnamed, &path).unwrap();
+        Preset::open(folder.path()).unwrap().build(&Device::Cpu, Precision::Int8).unwrap();
     }
 
     #[test]

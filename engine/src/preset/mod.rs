@@ -9,6 +9,7 @@
 //! | `int8.safetensors` | optional: ranges of activations for [`Precision::Int8`], which `i2sb calibrate` writes |
 //! | `card.md` | what it was trained on, how, and how well it does |
 
+mod companions;
 mod config;
 mod detail;
 mod embedded;
@@ -27,6 +28,7 @@ use std::{
 
 use candle_core::{DType, Device, Tensor};
 
+pub use companions::{companions, remove_companions};
 pub use config::{BridgeConfig, PresetConfig, SamplingConfig};
 pub use locate::{MODEL_PATH_VARIABLE, SearchPath};
 
@@ -137,9 +139,7 @@ impl Preset {
     /// # Errors
     /// [`Error::Setting`] for a value outside 0 to 1, and for any but 0 if the preset has no perceptual end.
     pub fn with_detail(mut self, detail: f32) -> Result<Self> {
-        if !(0.0..=1.0).contains(&detail) {
-            return Err(Error::setting("detail", detail, "0 to 1"));
-        }
+        Self::check_detail(detail)?;
         let faithful = self.weights.sha256()?;
         self.hash = match &self.perceptual {
             _ if detail == 0.0 => faithful,
@@ -151,6 +151,17 @@ impl Preset {
         };
         self.detail = detail;
         Ok(self)
+    }
+
+    /// Checks what [`Preset::with_detail`] needs of any preset.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] for a value outside 0 to 1.
+    pub fn check_detail(detail: f32) -> Result<()> {
+        if (0.0..=1.0).contains(&detail) {
+            return Ok(());
+        }
+        Err(Error::setting("detail", detail, "0 to 1"))
     }
 
     /// Builds the network on `device`; weights are read, checked and placed one by one.

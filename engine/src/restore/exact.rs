@@ -46,11 +46,14 @@ impl Exact {
             return Err(Error::NotFinite { what, value });
         };
         drop(given);
-        let network = {
-            let mut kept = self.network.lock().unwrap_or_else(PoisonError::into_inner);
-            match &*kept {
-                Some(network) => network.clone(),
-                None => kept.insert(Arc::from(build()?)).clone(),
+        let kept = || self.network.lock().unwrap_or_else(PoisonError::into_inner);
+        let found = kept().clone();
+        let network = match found {
+            Some(network) => network,
+            // Without the lock: who waits for its threads may be given a picture that comes here, too.
+            None => {
+                let built: Arc<dyn Network> = Arc::from(build()?);
+                kept().get_or_insert(built).clone()
             }
         };
         let restored = again(&*network)?;

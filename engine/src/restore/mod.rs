@@ -156,25 +156,14 @@ impl Restorer {
         options: RestoreOptions,
         exact: Exact,
     ) -> Result<Self> {
-        let BridgeConfig { interval, beta_max, t0, t_end, .. } = config.bridge;
-        let schedule = Schedule::new(ScheduleConfig { interval, beta_max, t0, t_end })?;
+        let schedule = schedule(&config)?;
         let model = Arc::new(Model { network, schedule, config, hash, device, exact });
         Self::around(model, options)
     }
 
     fn around(model: Arc<Model>, options: RestoreOptions) -> Result<Self> {
         options.check()?;
-        let preset = &model.config.sampling;
-        let nfe = options.nfe.unwrap_or(preset.nfe);
-        let name = options.sampler.as_deref().unwrap_or(&preset.sampler);
-        let sampler = sampler::build(name, &model.schedule, nfe, None)?;
-        if model.config.bridge.ot_ode && sampler::find(name)?.noisy {
-            return Err(Error::setting(
-                "sampler",
-                name,
-                "one without noise, as this network was trained (ot-ode)",
-            ));
-        }
+        let sampler = sampling(&model.config, &model.schedule, options.sampler.as_deref(), options.nfe)?;
         let pool = match options.threads {
             0 => None,
             threads => {
@@ -344,6 +333,38 @@ impl Restorer {
             None => rayon::scope(|_| work()),
         }
     }
+}
+
+/// Whether a preset can be run with this sampler and so many network evaluations; `None`: as the preset says.
+///
+/// # Errors
+/// [`Error::Setting`] that says what each may be.
+pub fn check_sampling(config: &PresetConfig, sampler: Option<&str>, nfe: Option<usize>) -> Result<()> {
+    sampling(config, &schedule(config)?, sampler, nfe).map(|_| ())
+}
+
+fn schedule(config: &PresetConfig) -> Result<Schedule> {
+    let BridgeConfig { interval, beta_max, t0, t_end, .. } = config.bridge;
+    Schedule::new(ScheduleConfig { interval, beta_max, t0, t_end })
+}
+
+fn sampling(
+    config: &PresetConfig,
+    schedule: &Schedule,
+    sampler: Option<&str>,
+    nfe: Option<usize>,
+) -> Result<Sampler> {
+    let nfe = nfe.unwrap_or(config.sampling.nfe);
+    let name = sampler.unwrap_or(&config.sampling.sampler);
+    if config.bridge.ot_ode && sampler::find(name)?.noisy {
+        let calm = sampler::SAMPLERS.iter().filter(|entry| !entry.noisy).map(|entry| entry.name);
+        let limit = format!(
+            "{} for this network, which was trained without noise (ot_ode) and has never seen any",
+            calm.collect::<Vec<_>>().join(", ")
+        );
+        return Err(Error::setting("sampler", name, limit));
+    }
+    sampler::build(name, schedule, nfe, None)
 }
 
 fn check_size(rgb: &[f32], width: usize, height: usize, window: &Window, request: &Request) -> Result<()> {

@@ -55,7 +55,10 @@ impl RestoreOptions {
     pub const TTA: [usize; 4] = [1, 2, 4, super::tta::MOST];
 
     /// Checks what can be checked without a preset.
-    pub(super) fn check(&self) -> Result<()> {
+    ///
+    /// # Errors
+    /// [`Error::Setting`] for the first value out of range.
+    pub fn check(&self) -> Result<()> {
         if !(0.0..=1.0).contains(&self.strength) {
             return Err(Error::setting("strength", self.strength, "0 to 1"));
         }

@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     Cancel, Error, Result,
-    picture::{Limits, READABLE, is_picture, read_rgb8},
+    picture::{Limits, READABLE, is_foreign, is_picture, read_rgb8},
 };
 
 /// Which pictures of a folder are used, and how much memory they may take.
@@ -108,7 +108,8 @@ impl Dataset {
         for name in walk(folder)? {
             let text = name.to_string_lossy().into_owned();
             if !is_picture(&name) {
-                if looks_like_picture(&name) {
+                // Worth a line, unlike text files.
+                if is_foreign(&name) {
                     skip(&mut census, &name, "is a kind of picture that cannot be read");
                 }
             } else if !options.only.is_empty() && !manifest.has(&text) {
@@ -174,15 +175,6 @@ impl Dataset {
 
 /// Pictures that are decoded side by side.
 const GROUP: usize = 32;
-
-/// Extensions of pictures that we cannot read: worth a line, unlike text files.
-const FOREIGN: &[&str] =
-    &["gif", "bmp", "tif", "tiff", "heic", "heif", "jxl", "jp2", "tga", "ppm", "exr", "raw", "dng"];
-
-fn looks_like_picture(name: &Path) -> bool {
-    let extension = name.extension().map(|e| e.to_string_lossy().to_ascii_lowercase());
-    extension.is_some_and(|e| FOREIGN.contains(&e.as_str()))
-}
 
 fn read_manifest(folder: &Path, options: &DatasetOptions) -> Result<Manifest> {
     let conditions = || options.only.iter().chain(options.weights.iter().map(|w| &w.condition));
@@ -285,7 +277,7 @@ mod tests {
     fn every_file_is_used_or_named() {
         let options = DatasetOptions { min_side: 32, ..Default::default() };
         let (data, lines) = open(&fixtures(), &options).unwrap();
-        let known = |name: &PathBuf| is_picture(name) || looks_like_picture(name);
+        let known = |name: &PathBuf| is_picture(name) || is_foreign(name);
         let files = walk(&fixtures()).unwrap().into_iter().filter(known).count();
         assert_eq!(data.census().used + lines.len(), files);
         for wrong in ["truncated.jpg", "truncated.png", "truncated.webp", "empty.png", "text.png", "huge.png"]

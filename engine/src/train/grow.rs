@@ -20,8 +20,12 @@ pub fn grow(from: &Layout, old: &[f32], to: &Layout, seed: u64) -> Result<Vec<f3
         return Ok(old.to_vec());
     }
     if !fits(from.config(), to.config()) {
-        let limit = "a preset with the recipe's own [network], or one with fewer channels or blocks in as many levels";
-        return Err(Error::setting("train.init", format!("{:?}", from.config()), limit));
+        let limit = format!(
+            "of the recipe's own [network], {}, or of one with fewer channels or blocks in as many levels",
+            described(to.config())
+        );
+        let found = format!("a preset of a network of {}", described(from.config()));
+        return Err(Error::setting("train.init", found, limit));
     }
     let mut new = to.init(seed);
     for entry in to.entries() {
@@ -43,6 +47,15 @@ fn fits(from: &BridgeNetConfig, to: &BridgeNetConfig) -> bool {
         && within(&from.widths, &to.widths)
         && within(&from.encoder, &to.encoder)
         && within(&from.decoder, &to.decoder)
+}
+
+/// A network in the words of a recipe.
+fn described(config: &BridgeNetConfig) -> String {
+    let BridgeNetConfig { in_channels, unshuffle, widths, encoder, middle, decoder, time_features } = config;
+    format!(
+        "widths {widths:?}, blocks encoder {encoder:?}, middle {middle}, decoder {decoder:?} \
+         (in_channels {in_channels}, unshuffle {unshuffle}, time_features {time_features})"
+    )
 }
 
 /// Puts the old rows (one per output channel) into the new tensor, followed by zeros for the new inputs.
@@ -129,7 +142,9 @@ mod tests {
         other.time_features = 16;
         for to in [config([16, 48], 1, 1, 1), config([32, 48], 0, 1, 1), config([32, 48], 1, 0, 1), other] {
             let refused = grow(&from, &old, &Layout::new(&to).unwrap(), 5).unwrap_err();
-            assert!(refused.to_string().contains("train.init"), "{refused}");
+            let text = refused.to_string();
+            assert!(text.contains("train.init") && !text.contains("BridgeNetConfig"), "{text}");
+            assert!(text.contains("widths [32, 48], blocks encoder [1], middle 1, decoder [1]"), "{text}");
         }
     }
 }

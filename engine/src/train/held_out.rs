@@ -69,13 +69,14 @@ impl HeldOut {
     }
 
     /// Mean gain in RGB PSNR (dB) of one evaluation (NFE 1) over the degraded pictures, a degradation each, then
-    /// ready-made pairs, a group each, and the means of their folders.
+    /// ready-made pairs, a group each, and the means of their folders. `device`: the network's.
     ///
     /// # Errors
     /// What the network returns.
     pub fn gains(
         &self,
         network: &dyn Network,
+        device: &Device,
         preset: &PresetConfig,
         cancel: &Cancel,
     ) -> Result<Vec<(String, f64)>> {
@@ -94,7 +95,7 @@ impl HeldOut {
                     x.extend_from_slice(&p.x1);
                 }
                 let channels = x.len() / (p.size.0 * p.size.1);
-                let x = Tensor::from_vec(x, (1, channels, p.size.0, p.size.1), &Device::Cpu)?;
+                let x = Tensor::from_vec(x, (1, channels, p.size.0, p.size.1), device)?;
                 let out = network.forward(&x, &[level], cancel)?.flatten_all()?.to_vec1::<f32>()?;
                 let restored: Vec<f32> = p.x1.iter().zip(&out).map(|(x, o)| x - std * o).collect();
                 sum += psnr(&p.x0, &restored) - psnr(&p.x0, &p.x1);
@@ -227,14 +228,13 @@ mod tests {
         }
     }
 
-    #[test]
-    fn gains_of_pairs_come_by_codec_and_together() {
+    /// Pairs whose degraded pictures are brighter by 8 levels, of one codec by 16.
+    fn held() -> (tempfile::TempDir, HeldOut) {
         let folder = tempfile::tempdir().unwrap();
         for part in [CLEAN, sources::DEGRADED] {
             std::fs::create_dir_all(folder.path().join("held").join(part)).unwrap();
         }
         let mut manifest = "file,codec\n".to_string();
-        // Degraded pictures are brighter by 8 levels, of one codec by 16.
         for (name, codec, error) in [("a.png", "x", 8u8), ("b.png", "x", 8), ("c.png", "y", 16)] {
             for (part, value) in [(CLEAN, 100), (sources::DEGRADED, 100 + error)] {
                 let picture = Picture::from_rgb8(70, 130, &vec![value; 3 * 70 * 130]).unwrap();
@@ -244,10 +244,39 @@ mod tests {
             manifest.push_str(&format!("{name},{codec}\n"));
         }
         std::fs::write(folder.path().join("held").join(CLEAN).join(MANIFEST), manifest).unwrap();
-        let recipe = include_str!("../../recipes/jpeg-small-v1.toml");
-        let preset = super::super::recipe::Recipe::parse(recipe, "recipe").unwrap().preset;
         let held_out = HeldOut::open(None, &[], &[folder.path().join("held")], &Cancel::default()).unwrap();
-        let gains = |network: Constant| held_out.gains(&network, &preset, &Cancel::default()).unwrap();
+        (folder, held_out)
+    }
+
+    fn preset() -> PresetConfig {
+        let recipe = include_str!("../../recipes/jpeg-small-v1.toml");
+        super::super::recipe::Recipe::parse(recipe, "recipe").unwrap().preset
+    }
+
+    /// A network on a CUDA device takes pictures that are there.
+    #[cfg(feature = "cudnn")]
+    #[test]
+    fn gains_on_a_cuda_device_are_those_of_the_cpu() {
+        let Some(device) = crate::device::emulated::device() else { return };
+        let ((_folder, held_out), preset) = (held(), preset());
+        let crate::net::NetworkConfig::Bridge(config) = &preset.network else { panic!("a bridge network") };
+        let weights = crate::net::random::RandomWeights::new(&preset.network, 3).unwrap();
+        let gains = [device, Device::Cpu].map(|device| {
+            let network =
+                crate::net::bridge::BridgeNet::build(config, &weights, &device, crate::ops::Precision::F32);
+            held_out.gains(&network.unwrap(), &device, &preset, &Cancel::default()).unwrap()
+        });
+        let [there, here] = gains;
+        for ((name, there), (_, here)) in there.iter().zip(&here) {
+            assert!((there - here).abs() < 1e-3, "{name}: {there} and {here} dB");
+        }
+    }
+
+    #[test]
+    fn gains_of_pairs_come_by_codec_and_together() {
+        let ((_folder, held_out), preset) = (held(), preset());
+        let gains =
+            |network: Constant| held_out.gains(&network, &Device::Cpu, &preset, &Cancel::default()).unwrap();
         let names: Vec<_> = gains(Constant(0.0)).into_iter().map(|(name, _)| name).collect();
         assert_eq!(names, ["held/x", "held/y", "held"]);
         assert!(gains(Constant(0.0)).iter().all(|(_, gain)| *gain == 0.0));

@@ -80,7 +80,11 @@ impl Prefetch {
     pub fn next_batch(&mut self) -> Result<Batch> {
         let receiver = &self.receivers[self.turn];
         self.turn = (self.turn + 1) % self.receivers.len();
-        receiver.recv().unwrap_or(Err(Error::Cancelled))
+        let ended = |_| {
+            let reason = "a thread that makes samples has ended; its own message says why".to_owned();
+            Err(Error::Device { device: "cpu".into(), reason })
+        };
+        receiver.recv().unwrap_or_else(ended)
     }
 }
 

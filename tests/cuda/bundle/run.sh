@@ -48,26 +48,23 @@ if ! "$i2sb" bench --model "$here/recipes/jpeg-nano-v1.toml" --device "$device" 
 fi
 
 step verify "$i2sb" verify "$here/fixtures" --device "$device"
-models=$(ls -d "$here"/weights/*/ "$here"/recipes/*.toml)
-for model in $models; do
+# One of each size: what other presets and recipes name has the same networks.
+mapfile -t models < <(sed "s|^|$here/|" "$here/networks.txt")
+for model in "${models[@]}"; do
     name=$(basename "$model" .toml)
     for precision in f32 f16 bf16; do
-        step "bench-$name-$precision" "$i2sb" bench --model "${model%/}" --device "$device" --precision $precision \
+        step "bench-$name-$precision" "$i2sb" bench --model "$model" --device "$device" --precision $precision \
             --size 1920x1080 --runs 15 --compare-cpu --json "$out/bench-$name-$precision.json"
     done
 done
-for model in $models; do # what graphs bring, and whether they bring the same
+for model in "${models[@]}"; do # what graphs bring, and whether they bring the same
     name=$(basename "$model" .toml)
-    step "bench-$name-bf16-launches" env I2SB_CUDA_GRAPHS=0 "$i2sb" bench --model "${model%/}" --device "$device" \
+    step "bench-$name-bf16-launches" env I2SB_CUDA_GRAPHS=0 "$i2sb" bench --model "$model" --device "$device" \
         --precision bf16 --size 1920x1080 --runs 15 --compare-cpu --json "$out/bench-$name-bf16-launches.json"
 done
 for precision in f32 bf16; do
     step "bench-adm-256-$precision" "$i2sb" bench --model adm-256 --device "$device" --precision $precision \
         --size 256x256 --runs 15 --json "$out/bench-adm-256-$precision.json"
-done
-for recipe in "$here"/recipes/*.toml; do
-    step "torch-$(basename "$recipe" .toml)" python3 "$here/compare.py" "$recipe" --size 1920x1080 \
-        --json "$out/torch-$(basename "$recipe" .toml).json"
 done
 if command -v gst-launch-1.0 >/dev/null && [ -f "$work/libgsti2sb.so" ]; then
     export GST_PLUGIN_PATH=$work I2SB_CUDA_LIBRARY=$work/libi2sb-cuda.so
@@ -77,6 +74,12 @@ if command -v gst-launch-1.0 >/dev/null && [ -f "$work/libgsti2sb.so" ]; then
 else
     say "element: GStreamer is not here, not measured"
 fi
+
+for model in "${models[@]}"; do # a preset's config.toml, or a recipe
+    name=$(basename "$model" .toml)
+    [ -d "$model" ] && model=$model/config.toml
+    step "torch-$name" python3 "$here/compare.py" "$model" --size 1920x1080 --json "$out/torch-$name.json"
+done
 
 # A state larger than a file may be is kept in parts; `join` makes it one again.
 keep() { # keep NAME
@@ -93,6 +96,9 @@ join() { # join NAME
     done
     return 0
 }
+train=$(realpath "${TRAIN:-$here/train}")
+eval=$(realpath "${EVAL:-$here/eval}")
+cd "$here" || exit 5 # recipes name the presets that they begin with from here
 end=$((SECONDS + minutes * 60))
 while read -r name share; do
     left=$(((end - SECONDS) * share / 100))
@@ -101,8 +107,8 @@ while read -r name share; do
     say "train $name for $left s"
     while [ "$left" -ge 30 ]; do # in pieces, so that little is lost if the machine goes away
         piece=$((left < 600 ? left : 600)); begin=$SECONDS
-        timeout -s INT -k 60 "$piece" "$i2sb" train --data "${TRAIN:-$here/train}" --recipe "$here/recipes/$name.toml" \
-            --out "$work/train/$name" --eval "${EVAL:-$here/eval}" --device "$device" --precision bf16 \
+        timeout -s INT -k 60 "$piece" "$i2sb" train --data "$train" --recipe "$here/recipes/$name.toml" \
+            --out "$work/train/$name" --eval "$eval" --device "$device" --precision bf16 \
             >>"$out/train-$name.txt" 2>&1
         code=$?
         keep "$name"

@@ -35,7 +35,8 @@ pub struct Args {
     /// Timed runs, after a tenth of a second, or one run, that is not timed
     #[arg(long, value_name = "N", default_value_t = 9, value_parser = clap::value_parser!(u16).range(1..))]
     runs: u16,
-    /// Restore a picture of 256x256 on the CPU in f32, too, and say how far the two results are apart
+    /// Restore a picture of 256x256 on the CPU in f32, too, and say how far the two results are apart; fails if it is
+    /// more than the precision explains
     #[arg(long)]
     compare_cpu: bool,
     /// Write the figures as JSON into this file, too
@@ -79,6 +80,8 @@ struct Figures {
     precision: String,
     threads: usize,
     runs: u16,
+    /// Pictures that were computed again in f32, as they went beyond the precision's range.
+    recomputed: u64,
     /// Largest distance to the CPU's result in f32, as a share of the largest change that the network
     /// made there.
     cpu_distance: Option<f64>,
@@ -114,6 +117,7 @@ pub fn run(args: Args, cancel: &Cancel) -> anyhow::Result<()> {
         precision: restorer.options().precision.name().into(),
         threads: restorer.install(rayon::current_num_threads),
         runs: args.runs,
+        recomputed: restorer.recomputed(),
         cpu_distance: args.compare_cpu.then(|| distance(&args, &restorer, cancel)).transpose()?,
     };
     let json = serde_json::to_string_pretty(&figures)?;
@@ -151,9 +155,25 @@ fn distance(args: &Args, restorer: &Restorer, cancel: &Cancel) -> anyhow::Result
     let rgb = picture(EDGE, EDGE);
     let [found, wanted] = [restorer, &cpu].map(|r| r.restore(&rgb, EDGE, EDGE, &Request::default(), cancel));
     let (found, wanted) = (found?, wanted?);
+    // What is no number is as far as can be.
+    let further = |most: f64, by: f64| if by > most || by.is_nan() { by } else { most };
     let largest =
-        |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| f64::from((a - b).abs())).fold(0.0, f64::max);
-    Ok(largest(&found, &wanted) / largest(&wanted, &rgb).max(1e-6))
+        |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| f64::from((a - b).abs())).fold(0.0, further);
+    let distance = largest(&found, &wanted) / largest(&wanted, &rgb).max(1e-6);
+    let precision = restorer.options().precision;
+    let limit = match precision {
+        Precision::F32 => 1e-3,
+        Precision::F16 | Precision::Bf16 => 2e-2,
+        // How much bytes change is the preset's affair.
+        Precision::Int8 => f64::INFINITY,
+    };
+    if distance.is_nan() || distance > limit {
+        let (device, name) = (restorer.device(), precision.name());
+        anyhow::bail!(
+            "{device} in {name} is {distance:.2e} away from the CPU in f32; {limit:.0e} at most is right"
+        );
+    }
+    Ok(distance)
 }
 
 fn restorer(args: &Args, options: RestoreOptions) -> anyhow::Result<Restorer> {

@@ -15,7 +15,9 @@ use i2sb::{
     },
     net::{NetworkConfig, adm::AdmConfig, params::TensorSource},
     ops::Precision,
-    preset::{BridgeConfig, CONFIG_FILE, Preset, PresetConfig, SamplingConfig},
+    preset::{
+        BridgeConfig, CARD_FILE, CONFIG_FILE, Preset, PresetConfig, SamplingConfig, WEIGHTS_FILE, companions,
+    },
 };
 use serde_json::Value;
 
@@ -55,7 +57,7 @@ pub struct Args {
     #[arg(long, default_value_t = 0)]
     seed: u64,
     /// Network evaluations unless the user says otherwise
-    #[arg(long, default_value_t = 10)]
+    #[arg(long, default_value_t = 10, value_parser = crate::values::steps)]
     nfe: usize,
     /// Channels of an attention head; the weights do not tell [default: 64, or all channels if fewer]
     #[arg(long, value_name = "N", conflicts_with = "num_heads")]
@@ -72,33 +74,30 @@ pub struct Args {
     /// Number type of the written weights: f32, f16 or bf16
     #[arg(long, default_value = "f32", value_name = "TYPE", value_parser = dtype)]
     dtype: DType,
-    /// Replace what stands at OUTPUT
+    /// Replace what stands at OUTPUT; files beside the weights that belonged to others are removed
     #[arg(long)]
     force: bool,
 }
 
 pub fn run(args: Args, cancel: &Cancel) -> anyhow::Result<()> {
     let to_file = args.output.extension().is_some_and(|e| e == "safetensors");
-    let place = if to_file { args.output.clone() } else { args.output.join(CONFIG_FILE) };
-    if place.exists() && !args.force {
+    let places = if to_file {
+        vec![args.output.clone()]
+    } else {
+        let own = [CONFIG_FILE, WEIGHTS_FILE].map(|name| args.output.join(name));
+        own.into_iter().chain(companions(&args.output)).collect()
+    };
+    if let Some(place) = places.iter().find(|place| place.exists() && !args.force) {
         bail!("{}: is there already; --force replaces it", place.display());
     }
     match Input::open(&args)? {
         Input::Preset(preset) if to_file => args.write_file(preset.weights(), cancel),
         Input::Preset(preset) => {
             let config = PresetConfig { name: args.name()?, ..preset.config.clone() };
-            let card = match &preset.folder {
-                Some(folder) => {
-                    let card = folder.join(i2sb::preset::CARD_FILE);
-                    if card.exists() {
-                        std::fs::read_to_string(&card).map_err(Error::io(&card))?
-                    } else {
-                        String::new()
-                    }
-                }
-                None => String::new(),
-            };
-            args.write_preset(&config, preset.weights(), &card, cancel)
+            let card = preset.folder.iter().map(|folder| folder.join(CARD_FILE)).find(|card| card.exists());
+            let read = |card| std::fs::read_to_string(&card).map_err(Error::io(&card));
+            let card = card.map_or(Ok(String::new()), read)?;
+            args.write_preset(&config, preset.weights(), &card, Some(&preset), cancel)
         }
         Input::Torch(checkpoint) => {
             let network = args.network(checkpoint.infer()?)?;
@@ -198,7 +197,7 @@ impl Args {
              The weights keep the licence under which that file was published.\n",
             if self.net { ", without its moving average" } else { "" },
         );
-        self.write_preset(&config, &adapted, &card, cancel)
+        self.write_preset(&config, &adapted, &card, None, cancel)
     }
 
     fn options(&self) -> anyhow::Result<BTreeMap<String, Value>> {
@@ -247,12 +246,30 @@ impl Args {
         config: &PresetConfig,
         weights: &dyn TensorSource,
         card: &str,
+        from: Option<&Preset>,
         cancel: &Cancel,
     ) -> anyhow::Result<()> {
         let watched = Watched { inner: weights, cancel };
         Preset::write_from(&self.output, config, &watched, card, self.dtype)?;
+        let carried = match from {
+            Some(preset) => preset.write_companions(&self.output, self.dtype, cancel)?,
+            None => vec![],
+        };
+        let written =
+            |path: &Path| carried.iter().any(|(other, left_out)| other == path && left_out.is_none());
+        let stale: Vec<_> = companions(&self.output).into_iter().filter(|path| !written(path)).collect();
+        for path in stale {
+            std::fs::remove_file(&path).map_err(Error::io(&path))?;
+            println!("removed {}, which belonged to the weights before", path.display());
+        }
+        for (path, left_out) in &carried {
+            match left_out {
+                None => println!("wrote {}", path.display()),
+                Some(reason) => println!("left out {}: {reason}", path.display()),
+            }
+        }
         let preset = Preset::open(&self.output)?;
-        report(&self.output, preset.weights());
+        report(&self.output, preset.weights())?;
         println!("sha256 {}", preset.hash);
         Ok(())
     }
@@ -262,8 +279,7 @@ impl Args {
         let none = BTreeMap::new();
         let read = |name: &str| watched.read(name);
         write_safetensors(&self.output, &weights.shapes(), self.dtype, &none, read)?;
-        report(&self.output, weights);
-        Ok(())
+        report(&self.output, weights)
     }
 }
 
@@ -273,10 +289,11 @@ fn dtype(name: &str) -> i2sb::Result<DType> {
     stored.ok_or_else(|| Error::setting("dtype", name, "one of f32, f16, bf16"))
 }
 
-fn report(path: &Path, weights: &dyn TensorSource) {
+fn report(path: &Path, weights: &dyn TensorSource) -> anyhow::Result<()> {
     let shapes = weights.shapes();
     let parameters: usize = shapes.iter().map(|(_, shape)| shape.iter().product::<usize>()).sum();
     println!("wrote {}: {} tensors, {parameters} parameters", path.display(), shapes.len());
+    Ok(())
 }
 
 /// Stops between two tensors when asked to.

@@ -11,32 +11,35 @@ use i2sb::{
     train::dataset::twin,
 };
 
-use crate::restore::{
-    jobs::{self, Job},
-    progress::Progress,
+use crate::{
+    restore::{
+        jobs::{self, Job},
+        progress::Progress,
+    },
+    values,
 };
 
 /// Degrade pictures, as networks are trained on and measured with.
 ///
 /// SPEC is one of the degradations below, or several joined by +; a number may be a range low-high,
-/// drawn anew for each picture: jpeg:10, jpeg:5-95:any:unaligned, blur-gauss:0.5-2+jpeg:30-80.
+/// drawn anew for each picture: jpeg:10, jpeg:5-95:any:unaligned, blur-gauss:0.5-2+jpeg:30-80. Between alternatives
+/// stands |, each picture meets one of them, all equally often: 'jpeg:1-100|blur-gauss:0.5-2+jpeg:30-80|none'.
 #[derive(Debug, clap::Args)]
 #[command(after_help = list())]
 pub struct Args {
     /// What to do to the pictures
     #[arg(value_name = "SPEC", value_parser = spec)]
     spec: String,
-    /// Pictures, or folders of pictures (PNG, JPEG, WebP)
-    #[arg(required = true, value_name = "INPUT")]
+    #[arg(required = true, value_name = "INPUT", help = jobs::inputs())]
     inputs: Vec<PathBuf>,
     /// File or folder to write
-    #[arg(short, long, value_name = "PATH")]
+    #[arg(short, long, value_name = "PATH", value_parser = jobs::output())]
     output: PathBuf,
     /// Format of pictures written into a folder
     #[arg(long, default_value = "png", value_parser = jobs::formats())]
     format: String,
     /// Quality of JPEG files that are written, 1 to 100
-    #[arg(long, value_name = "Q", default_value_t = SaveOptions::default().jpeg_quality)]
+    #[arg(long, value_name = "Q", default_value_t = SaveOptions::default().jpeg_quality, value_parser = values::quality)]
     quality: u8,
     /// Seed of everything that is drawn
     #[arg(long, value_name = "N", default_value_t = 0)]
@@ -48,7 +51,7 @@ pub struct Args {
 
 pub fn run(args: Args, cancel: &Cancel) -> anyhow::Result<()> {
     let degradation = degrade::parse(&args.spec)?;
-    let (jobs, problems) = jobs::plan(&args.inputs, Some(&args.output), &args.format);
+    let (jobs, problems) = jobs::plan(&args.inputs, Some(&args.output), &args.format, false);
     let progress = Progress::new(jobs.len());
     problems.iter().for_each(|problem| progress.line(problem));
     let mut failed = problems.len();

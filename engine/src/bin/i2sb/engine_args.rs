@@ -9,6 +9,8 @@ use i2sb::{
     restore::RestoreOptions,
 };
 
+use crate::values;
+
 /// Which network.
 #[derive(Debug, Clone, clap::Args)]
 pub struct ModelArgs {
@@ -16,7 +18,7 @@ pub struct ModelArgs {
     #[arg(long, value_name = "NAME|PATH")]
     pub model: Option<String>,
     /// From 0, the most faithful picture, to 1, the one that looks least damaged; for models with both ends
-    #[arg(long, value_name = "0..1", default_value_t = 0.0)]
+    #[arg(long, value_name = "0..1", default_value_t = 0.0, value_parser = values::detail)]
     pub detail: f32,
 }
 
@@ -24,7 +26,7 @@ pub struct ModelArgs {
 #[derive(Debug, Clone, clap::Args)]
 pub struct EngineArgs {
     /// Network evaluations per picture, 1 to 999 [default: as the preset says]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = values::steps)]
     pub steps: Option<usize>,
     /// Sampler [default: as the preset says]
     #[arg(long, value_name = "NAME", value_parser = sampler_names())]
@@ -40,13 +42,13 @@ pub struct EngineArgs {
     pub precision: Precision,
     /// Restore the picture in so many orientations, mirrored and turned, and average: 1, 2, 4 or 8, as many times the work
     /// (test-time augmentation)
-    #[arg(long, value_name = "N", default_value_t = RestoreOptions::default().tta)]
+    #[arg(long, value_name = "N", default_value_t = RestoreOptions::default().tta, value_parser = values::tta)]
     pub tta: usize,
     /// Edge of a tile in pixels; 0: chosen so that memory stays bounded. Does not change the result
     #[arg(long, value_name = "PX", default_value_t = RestoreOptions::default().tile)]
     pub tile: usize,
     /// Threads; 0: one per core. Does not change the result
-    #[arg(long, value_name = "N", default_value_t = RestoreOptions::default().threads)]
+    #[arg(long, value_name = "N", default_value_t = RestoreOptions::default().threads, value_parser = values::threads)]
     pub threads: usize,
 }
 

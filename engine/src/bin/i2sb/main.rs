@@ -4,6 +4,9 @@
 //! Exit codes: 0 done, 1 failed (one line on standard error says why), 2 wrong usage,
 //! 130 interrupted by Ctrl-C or SIGTERM.
 
+#[macro_use]
+mod print;
+
 mod bench;
 mod calibrate;
 mod closeup;
@@ -16,6 +19,7 @@ mod interrupt;
 mod pages;
 mod restore;
 mod train;
+mod values;
 mod verify;
 
 use std::process::ExitCode;
@@ -61,7 +65,7 @@ fn main() -> ExitCode {
             ExitCode::from(interrupt::EXIT_CODE)
         }
         Err(error) => {
-            eprintln!("i2sb: {}", line(&error));
+            eprintln!("i2sb: {}", line(&in_options(error)));
             ExitCode::FAILURE
         }
     }
@@ -80,6 +84,14 @@ fn run(command: Command, cancel: &Cancel) -> anyhow::Result<()> {
         Command::Bench(args) => bench::run(args, cancel),
         Command::Completions(args) => pages::completions(args, Cli::command()),
         Command::Man(args) => pages::man(args, Cli::command()),
+    }
+}
+
+/// The error in the words of the command line: the library's `nfe` is its `--steps`.
+fn in_options(error: anyhow::Error) -> anyhow::Error {
+    match error.downcast_ref() {
+        Some(Error::Setting { name: "nfe", value, limit }) => Error::setting("steps", value, limit).into(),
+        _ => error,
     }
 }
 

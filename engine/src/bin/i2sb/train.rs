@@ -16,7 +16,7 @@ use i2sb::{
     net::bridge::BridgeNet,
     ops::Precision,
     picture::SaveOptions,
-    preset::Preset,
+    preset::{Preset, companions, remove_companions},
     train::{
         Trainer,
         dataset::{Census, Dataset},
@@ -28,6 +28,8 @@ use i2sb::{
     },
 };
 use indicatif::{ProgressBar, ProgressStyle};
+
+use crate::values;
 
 /// Train a network from a folder of photographs and a degradation.
 ///
@@ -53,11 +55,14 @@ pub struct Args {
     #[arg(long, default_value = "auto")]
     device: DeviceName,
     /// Threads; 0 means all cores.
-    #[arg(long, default_value_t = 0)]
+    #[arg(long, default_value_t = 0, value_parser = values::threads)]
     threads: usize,
     /// Stop after this many steps of the run, resumable.
     #[arg(long, value_name = "N")]
     until: Option<u64>,
+    /// Remove detail.safetensors and int8.safetensors from the folder: they belong to the weights that are replaced.
+    #[arg(long)]
+    force: bool,
 }
 
 const STATE: &str = "state.safetensors";
@@ -84,6 +89,12 @@ pub fn run(args: Args, cancel: &Cancel) -> anyhow::Result<()> {
         eprintln!("going on after step {}", trainer.state.step);
     }
     let end = args.until.unwrap_or(u64::MAX).min(trainer.recipe().train.steps);
+    if let (true, false, Some(path)) =
+        (trainer.state.step < end, args.force, companions(&args.out).into_iter().next())
+    {
+        let reason = "belongs to the weights that training replaces; move it away, or --force removes it";
+        return Err(Error::file(path, reason).into());
+    }
     let bar = ProgressBar::new(trainer.recipe().train.steps).with_position(trainer.state.step);
     bar.set_style(ProgressStyle::with_template("{bar:24} {pos}/{len} {per_sec} left {eta} {msg}")?);
     bar.reset_eta();
@@ -103,17 +114,29 @@ pub fn run(args: Args, cancel: &Cancel) -> anyhow::Result<()> {
             trainer.state.save(&path, &text)?;
         }
         outcome?;
-        let gains = held_out.gains(&averaged(&trainer, &device)?, &trainer.recipe().preset, cancel)?;
+        let gains = averaged(&trainer, &device)
+            .and_then(|network| held_out.gains(&network, &device, &trainer.recipe().preset, cancel));
+        if gains.is_err() {
+            // What was trained is worth more than its row.
+            trainer.state.save(&path, &text)?;
+        }
+        let gains = gains?;
         gain = gains.iter().map(|(name, g)| format!("{name} {g:+.3} dB ")).collect();
         let loss = sum.0 / f64::from(sum.1.max(1));
         log.row(trainer.state.step, loss, sum.2, &gains)?;
         draw(&args.out, &trainer.recipe().preset.name)?;
         bar.println(format!("step {} loss {loss:.5} {gain}", trainer.state.step));
         write_preset(&trainer, &args.out)?;
+        if args.force {
+            let removed = remove_companions(&args.out)?;
+            let told = |path: &PathBuf| eprintln!("removed {}: it belonged to other weights", path.display());
+            bar.suspend(|| removed.iter().for_each(told));
+        }
         // Last of all: a run that is killed before goes back to the state before, and its row is written anew.
         trainer.state.save(&path, &text)?;
     }
     bar.finish();
+    eprintln!("{}: {} of {} steps", args.out.display(), trainer.state.step, trainer.recipe().train.steps);
     Ok(())
 }
 

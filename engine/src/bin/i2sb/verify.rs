@@ -1,18 +1,18 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! `i2sb verify`.
 
-use std::path::PathBuf;
+use std::{collections::BTreeSet, path::PathBuf};
 
 use i2sb::{
     Cancel, Error,
     device::DeviceName,
-    verify::{CaseReport, run_on},
+    verify::{CaseReport, KINDS, run_on},
 };
 
 /// Compare the engine with reference numbers in a folder of fixtures.
 ///
-/// Prints one line per case: largest error, tolerance, pass or fail. Ends with 1 if a case fails or a
-/// file is not understood.
+/// Prints one line per case: largest error, tolerance, pass or fail; then the sum, and which kinds had no case. Ends
+/// with 1 if a case fails or a file is not understood.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Folder laid out like tests/fixtures/i2sb
@@ -28,9 +28,11 @@ pub struct Args {
 
 pub fn run(args: Args, cancel: &Cancel) -> anyhow::Result<()> {
     let device = args.device.open()?;
+    let (mut printed, mut seen) = (Ok(()), BTreeSet::new());
     let mut print = |case: &CaseReport| {
-        if !args.quiet || !case.passed() {
-            println!("{case}");
+        seen.extend(case.name.split('/').next().map(str::to_owned));
+        if printed.is_ok() && (!args.quiet || !case.passed()) {
+            printed = crate::print::out(format_args!("{case}\n"));
         }
         if cancel.is_cancelled() {
             // Cases are short and write nothing, so there is nothing to put in order.
@@ -39,7 +41,11 @@ pub fn run(args: Args, cancel: &Cancel) -> anyhow::Result<()> {
     };
     let summary = run_on(&args.folder, &device, &mut print)?;
     cancel.check()?;
-    println!("{} passed, {} failed", summary.passed, summary.failed);
+    printed?;
+    let absent: Vec<_> = KINDS.iter().map(|kind| kind.folder).filter(|name| !seen.contains(*name)).collect();
+    let absent =
+        if absent.is_empty() { String::new() } else { format!("; no case of {}", absent.join(", ")) };
+    println!("{} passed, {} failed{absent}", summary.passed, summary.failed);
     if !summary.is_pass() {
         let reason = match summary.failed {
             0 => "holds no case".to_string(),

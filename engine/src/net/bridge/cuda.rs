@@ -277,10 +277,12 @@ impl Kept {
             }
             _ => {
                 let workspace = gpu.workspace();
-                launches()?;
+                let launched = launches();
+                // Also where they failed: what was recorded points to the workspace before.
                 if gpu.workspace() != workspace || self.seen.len() >= SEEN_KEPT {
                     self.seen.clear();
                 }
+                launched?;
                 self.seen.insert(key, Seen::Launched);
                 Ok(())
             }

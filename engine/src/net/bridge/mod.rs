@@ -86,6 +86,10 @@ impl BridgeNet {
             (Device::Cuda(_), precision) => {
                 BackEnd::Cuda(cuda::Runner::new(layout.clone(), params, device, precision.try_into()?)?)
             }
+            (Device::Cpu, precision) => {
+                let limit = "f32, bf16 or, if the preset was calibrated, int8 on a CPU";
+                return Err(Error::setting("precision", precision.name(), limit));
+            }
             (_, Precision::F32) => BackEnd::Candle(Tensor::from_vec(params, layout.len(), device)?),
             (_, precision) => {
                 let limit = "f32 for bridge networks on this device";

@@ -44,6 +44,18 @@ impl Geometry {
         let side = |n: usize| (n + 2 * self.padding - self.kernel) / self.stride + 1;
         (side(self.height), side(self.width))
     }
+
+    /// cuDNN counts values in 31 bits.
+    fn check(&self) -> candle_core::Result<()> {
+        let (height, width) = self.out();
+        let largest = (self.height * self.width * self.cin).max(height * width * self.cout) * self.batch;
+        if largest > i32::MAX as usize {
+            let text =
+                format!("a convolution of {largest} values; cuDNN takes {}: set a smaller tile", i32::MAX);
+            return Err(candle_core::Error::msg(text));
+        }
+        Ok(())
+    }
 }
 
 /// The handle, the plans and the workspace that all share: work on one stream never overlaps.
@@ -97,6 +109,8 @@ impl Convolutions {
 
 impl Drop for Convolutions {
     fn drop(&mut self) {
+        // The thread that lets go of it may have had to do with another device.
+        let _ = self.stream.context().bind_to_thread();
         self.clear();
         // SAFETY: made in `new`, destroyed here and nowhere else.
         let _ = unsafe { result::destroy_handle(self.handle) };
@@ -205,6 +219,7 @@ impl Gpu {
         all.stream.context().bind_to_thread().w()?;
         let handle = all.handle;
         if !all.plans.contains_key(g) {
+            g.check()?;
             if all.plans.len() >= PLANS_LIMIT {
                 all.clear();
             }

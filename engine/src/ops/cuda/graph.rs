@@ -26,7 +26,11 @@ impl Gpu {
         // In any case: a stream that goes on recording is of no use.
         let graph = self.stream.end_capture(sys::CUgraphInstantiate_flags(0));
         launched?;
-        let refused = |reason: String| candle_core::Error::msg(format!("CUDA records no graph: {reason}"));
+        let refused = |reason: String| {
+            candle_core::Error::msg(format!(
+                "CUDA records no graph: {reason}; I2SB_CUDA_GRAPHS=0 does without"
+            ))
+        };
         let graph = graph.map_err(|error| refused(error.to_string()))?;
         graph.map(Graph).ok_or_else(|| refused("it is empty".into()))
     }

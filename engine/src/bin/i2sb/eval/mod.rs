@@ -26,6 +26,7 @@ use crate::{
     degrade::{source, spec},
     engine_args::{EngineArgs, ModelArgs},
     restore::progress::Progress,
+    values,
 };
 
 /// Measure what a network gains: PSNR (RGB), SSIM and LPIPS of degraded and restored pictures against
@@ -46,7 +47,7 @@ pub struct Args {
     #[arg(long)]
     clip: bool,
     /// From 0, the input, to 1, fully restored. With 0 no network runs: scores ready-made pictures alone
-    #[arg(long, value_name = "0..1", default_value_t = RestoreOptions::default().strength)]
+    #[arg(long, value_name = "0..1", default_value_t = RestoreOptions::default().strength, value_parser = values::strength)]
     strength: f32,
     /// Write the table as CSV
     #[arg(long, value_name = "FILE")]

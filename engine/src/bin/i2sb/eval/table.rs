@@ -93,10 +93,13 @@ pub fn text(rows: &[Row]) -> String {
             (Some(a), Some(b)) => format!("{a:7.4} {b:7.4} {:+8.4}", b - a),
             _ => String::new(),
         };
-        // Two equal pictures: infinity minus infinity is no gain.
-        let gain = if before.psnr == after.psnr { 0.0 } else { after.psnr - before.psnr };
+        // A picture that is the original has no noise, so its ratio is infinite and the gain no number.
+        let gain = match after.psnr - before.psnr {
+            gain if gain.is_finite() => format!("{gain:+.2}"),
+            _ => "–".into(),
+        };
         text.push_str(&format!(
-            "{image:wide$}  {:7.2} {:7.2} {gain:+7.2}  {:7.4} {:7.4} {:+8.4}  {lpips}\n",
+            "{image:wide$}  {:7.2} {:7.2} {gain:>7}  {:7.4} {:7.4} {:+8.4}  {lpips}\n",
             before.psnr,
             after.psnr,
             before.ssim,
@@ -142,9 +145,17 @@ mod tests {
     }
 
     #[test]
-    fn left_out_scores_leave_empty_fields_and_equal_pictures_gain_nothing() {
+    fn left_out_scores_leave_empty_fields_and_originals_have_no_gain() {
         let rows = [row("a", f64::INFINITY, None)];
         assert!(csv(&rows, None).ends_with("a,inf,inf,0.500000,0.500000,,\n"));
-        assert!(text(&rows).contains("+0.00") && !text(&rows).contains("NaN"));
+        // One that is the original and is harmed, one that is left alone: neither they nor their mean gain a number.
+        let mut rows = vec![row("harmed", f64::INFINITY, None), row("left", f64::INFINITY, None)];
+        rows[0].after.psnr = 40.0;
+        rows.push(mean(&rows));
+        let text = text(&rows);
+        for (name, out) in [("harmed", "40.00"), ("left", "inf"), ("mean", "inf")] {
+            let line = text.lines().find(|line| line.starts_with(name)).unwrap();
+            assert_eq!(line.split_whitespace().collect::<Vec<_>>()[..4], [name, "inf", out, "–"], "{text}");
+        }
     }
 }

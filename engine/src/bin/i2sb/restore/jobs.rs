@@ -7,13 +7,29 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use i2sb::picture::{WRITABLE, is_picture};
+use clap::builder::{PathBufValueParser, TypedValueParser};
+use i2sb::picture::{READABLE, WRITABLE, is_foreign, is_picture, writable};
+
+use super::compare;
 
 /// One picture.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Job {
     pub input: PathBuf,
     pub output: PathBuf,
+    /// Where both stand side by side, if that is asked for.
+    pub compared: Option<PathBuf>,
+}
+
+impl Job {
+    fn new(input: PathBuf, output: PathBuf, compare: bool) -> Self {
+        Self { input, compared: compare.then(|| compare::path(&output)), output }
+    }
+
+    /// All that is written.
+    pub fn files(&self) -> impl Iterator<Item = &PathBuf> {
+        std::iter::once(&self.output).chain(&self.compared)
+    }
 }
 
 /// What is added to the name of an input when no output is named.
@@ -24,13 +40,33 @@ pub fn formats() -> clap::builder::PossibleValuesParser {
     WRITABLE.iter().flat_map(|kind| kind.extensions).copied().into()
 }
 
+/// What may be read, for the help.
+pub fn inputs() -> String {
+    let kinds: Vec<_> = READABLE.iter().map(|kind| kind.name).collect();
+    format!("Pictures, or folders of pictures ({})", kinds.join(", "))
+}
+
+/// For `--output`: a name that ends like a picture is no new folder's, so it must be of a kind that can be written.
+pub fn output() -> impl TypedValueParser<Value = PathBuf> {
+    PathBufValueParser::new().try_map(|path| match writable(&path) {
+        Err(error) if (is_picture(&path) || is_foreign(&path)) && !path.is_dir() => Err(error),
+        _ => Ok(path),
+    })
+}
+
 /// The jobs, and one line for each input that gives none.
 ///
 /// - `output` is a file if there is one input, a file, and the name has an extension that can be
 ///   written and is no folder; else it is a folder. `None`: beside the input, [`SUFFIX`] added.
 /// - Folders are walked through in the order of names, links to folders not followed; the folders in
 ///   them are made anew below the output.
-pub fn plan(inputs: &[PathBuf], output: Option<&Path>, format: &str) -> (Vec<Job>, Vec<String>) {
+/// - `compare`: each picture also has a comparison. No two jobs write the same file.
+pub fn plan(
+    inputs: &[PathBuf],
+    output: Option<&Path>,
+    format: &str,
+    compare: bool,
+) -> (Vec<Job>, Vec<String>) {
     let (mut jobs, mut problems) = (Vec::new(), Vec::new());
     let single = matches!(inputs, [only] if !only.is_dir());
     for input in inputs {
@@ -43,7 +79,7 @@ pub fn plan(inputs: &[PathBuf], output: Option<&Path>, format: &str) -> (Vec<Job
             }
             for picture in found {
                 let inside = picture.strip_prefix(input).unwrap_or(&picture).with_extension(format);
-                jobs.push(Job { output: root.join(inside), input: picture });
+                jobs.push(Job::new(picture, root.join(inside), compare));
             }
         } else {
             let name = input.file_name().map(Path::new).unwrap_or(input).with_extension(format);
@@ -52,7 +88,7 @@ pub fn plan(inputs: &[PathBuf], output: Option<&Path>, format: &str) -> (Vec<Job
                 Some(path) if single && is_file_name(path) => path.to_path_buf(),
                 Some(folder) => folder.join(name),
             };
-            jobs.push(Job { input: input.clone(), output });
+            jobs.push(Job::new(input.clone(), output, compare));
         }
     }
     refuse_collisions(&mut jobs, &mut problems);
@@ -90,7 +126,8 @@ fn walk(folder: &Path, output: &Path, found: &mut Vec<PathBuf>, problems: &mut V
         let real_folder = fs::symlink_metadata(&path).is_ok_and(|meta| meta.is_dir());
         if real_folder && !same(&path, output) {
             walk(&path, output, found, problems);
-        } else if path.is_file() && is_picture(&path) {
+        } else if is_picture(&path) && (path.is_file() || !path.exists()) {
+            // A link that leads nowhere is a picture that cannot be read, and told as one.
             found.push(path);
         }
     }
@@ -102,14 +139,14 @@ fn same(a: &Path, b: &Path) -> bool {
 
 fn refuse_collisions(jobs: &mut Vec<Job>, problems: &mut Vec<String>) {
     let mut taken: HashMap<PathBuf, PathBuf> = HashMap::new();
-    jobs.retain(|job| match taken.get(&job.output) {
+    jobs.retain(|job| match job.files().find_map(|file| Some((file, taken.get(file)?))) {
         None => {
-            taken.insert(job.output.clone(), job.input.clone());
+            taken.extend(job.files().map(|file| (file.clone(), job.input.clone())));
             true
         }
-        Some(first) => {
-            let (input, output) = (job.input.display(), job.output.display());
-            problems.push(format!("{input}: {output} is what {} becomes already", first.display()));
+        Some((file, first)) => {
+            let (input, file) = (job.input.display(), file.display());
+            problems.push(format!("{input}: {file} is written for {} already", first.display()));
             false
         }
     });
@@ -120,7 +157,7 @@ mod tests {
     use super::*;
 
     fn outputs(inputs: &[PathBuf], output: Option<&Path>) -> Vec<PathBuf> {
-        plan(inputs, output, "png").0.into_iter().map(|job| job.output).collect()
+        plan(inputs, output, "png", false).0.into_iter().map(|job| job.output).collect()
     }
 
     #[test]
@@ -155,15 +192,27 @@ mod tests {
     #[test]
     fn two_inputs_never_share_an_output() {
         let inputs = ["a/x.jpg", "b/x.jpg"].map(PathBuf::from);
-        let (jobs, problems) = plan(&inputs, Some(Path::new("o")), "png");
+        let (jobs, problems) = plan(&inputs, Some(Path::new("o")), "png", false);
         assert_eq!((jobs.len(), problems.len()), (1, 1));
         assert!(problems[0].contains("a/x.jpg") && problems[0].contains("b/x.jpg"));
     }
 
     #[test]
+    fn a_comparison_is_an_output_too() {
+        for inputs in [["x.jpg", "x-compare.jpg"], ["x-compare.jpg", "x.jpg"]].map(|i| i.map(PathBuf::from)) {
+            assert_eq!(plan(&inputs, Some(Path::new("o")), "png", false).0.len(), 2);
+            let (jobs, problems) = plan(&inputs, Some(Path::new("o")), "png", true);
+            assert_eq!((jobs.len(), problems.len()), (1, 1));
+            for named in ["x.jpg", "x-compare.jpg", "o/x-compare.png"] {
+                assert!(problems[0].contains(named), "{problems:?}");
+            }
+        }
+    }
+
+    #[test]
     fn an_empty_folder_is_a_problem() {
         let empty = tempfile::tempdir().unwrap();
-        let (jobs, problems) = plan(&[empty.path().to_path_buf()], None, "png");
+        let (jobs, problems) = plan(&[empty.path().to_path_buf()], None, "png", false);
         assert!(jobs.is_empty() && problems.len() == 1);
     }
 }

@@ -14,7 +14,10 @@ use i2sb::{
 };
 
 use self::{jobs::Job, progress::Progress};
-use crate::engine_args::{EngineArgs, ModelArgs};
+use crate::{
+    engine_args::{EngineArgs, ModelArgs},
+    values,
+};
 
 /// Restore pictures: files and folders in, files or a folder out.
 ///
@@ -22,17 +25,16 @@ use crate::engine_args::{EngineArgs, ModelArgs};
 /// all the same, and the command ends with 1.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Pictures, or folders of pictures (PNG, JPEG, WebP)
-    #[arg(required = true, value_name = "INPUT")]
+    #[arg(required = true, value_name = "INPUT", help = jobs::inputs())]
     inputs: Vec<PathBuf>,
     /// File or folder to write; without it, NAME-restored.png beside each input
-    #[arg(short, long, value_name = "PATH")]
+    #[arg(short, long, value_name = "PATH", value_parser = jobs::output())]
     output: Option<PathBuf>,
     /// Format of pictures written into a folder
     #[arg(long, default_value = "png", value_parser = jobs::formats())]
     format: String,
     /// Quality of JPEG files that are written, 1 to 100
-    #[arg(long, value_name = "Q", default_value_t = SaveOptions::default().jpeg_quality)]
+    #[arg(long, value_name = "Q", default_value_t = SaveOptions::default().jpeg_quality, value_parser = values::quality)]
     quality: u8,
     /// Also write NAME-compare.png: input and result side by side
     #[arg(long)]
@@ -41,7 +43,7 @@ pub struct Args {
     #[arg(short, long)]
     force: bool,
     /// From 0, the input, to 1, fully restored
-    #[arg(long, value_name = "0..1", default_value_t = RestoreOptions::default().strength)]
+    #[arg(long, value_name = "0..1", default_value_t = RestoreOptions::default().strength, value_parser = values::strength)]
     strength: f32,
     #[command(flatten)]
     model: ModelArgs,
@@ -54,16 +56,16 @@ pub fn run(args: Args, cancel: &Cancel) -> anyhow::Result<()> {
     let preset = args.model.open()?;
     let options = RestoreOptions { strength: args.strength, ..args.engine.options() };
     let restorer = Restorer::new(&preset, options)?;
-    let (jobs, problems) = jobs::plan(&args.inputs, args.output.as_deref(), &args.format);
+    let (jobs, problems) = jobs::plan(&args.inputs, args.output.as_deref(), &args.format, args.compare);
 
     let progress = Progress::new(jobs.len());
     let mut failed = problems.len();
     problems.iter().for_each(|problem| progress.line(problem));
     let begin = Instant::now();
-    let (mut done, mut pixels) = (0, 0);
+    let (mut done, mut pixels, mut last) = (0, 0, None);
     for (number, job) in jobs.iter().enumerate() {
         match one(&args, &restorer, job, number as u64, &progress, cancel) {
-            Ok(count) => (done, pixels) = (done + 1, pixels + count),
+            Ok(count) => (done, pixels, last) = (done + 1, pixels + count, Some(job)),
             Err(Error::Cancelled) => return Err(Error::Cancelled.into()),
             Err(error) => {
                 progress.line(&error.to_string());
@@ -72,10 +74,10 @@ pub fn run(args: Args, cancel: &Cancel) -> anyhow::Result<()> {
         }
     }
     progress.finish();
-    if done > 0 {
+    if let Some(last) = last {
         let (mpx, seconds) = (pixels as f64 / 1e6, begin.elapsed().as_secs_f64());
         let rate = mpx / seconds.max(1e-9);
-        let what = if done == 1 { jobs[0].output.display().to_string() } else { format!("{done} pictures") };
+        let what = if done == 1 { last.output.display().to_string() } else { format!("{done} pictures") };
         eprintln!("{what}: {mpx:.2} Mpx in {seconds:.1} s, {rate:.2} Mpx/s, by {}", restorer.about());
     }
     if failed > 0 {
@@ -94,8 +96,7 @@ fn one(
     cancel: &Cancel,
 ) -> i2sb::Result<usize> {
     cancel.check()?;
-    let compared = args.compare.then(|| compare::path(&job.output));
-    for path in [Some(&job.output), compared.as_ref()].into_iter().flatten() {
+    for path in job.files() {
         if path.exists() && !args.force {
             return Err(Error::file(path, "is there already; --force overwrites it"));
         }
@@ -112,7 +113,7 @@ fn one(
     }
     let options = SaveOptions { jpeg_quality: args.quality };
     output.save(&job.output, options)?;
-    if let Some(path) = compared {
+    if let Some(path) = &job.compared {
         compare::side_by_side(&input, &output, &restorer.about())?.save(path, options)?;
     }
     progress.finished(number + 1);
