@@ -183,6 +183,20 @@ impl<P, K: PartialEq, R, O> Queue<P, K, R, O> {
         }
     }
 
+    /// Takes all frames out; the rest keeps its order.
+    pub fn drop_frames(&mut self) -> Vec<P> {
+        self.frames = 0;
+        let (frames, rest) = std::mem::take(&mut self.entries)
+            .into_iter()
+            .partition::<VecDeque<_>, _>(|entry| matches!(entry, Entry::Frame { .. }));
+        self.entries = rest;
+        let payload = |entry| match entry {
+            Entry::Frame { payload, .. } => Some(payload),
+            Entry::Other(_) => None,
+        };
+        frames.into_iter().filter_map(payload).collect()
+    }
+
     /// Takes the head if it may leave: a finished frame, or whatever is no frame.
     pub fn pop(&mut self) -> Option<Out<P, R, O>> {
         match self.entries.front()? {

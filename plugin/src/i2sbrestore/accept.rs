@@ -26,11 +26,18 @@ impl I2sbRestore {
         gst::FlowError::Error
     }
 
+    /// Whether the bus has not been told of this event yet: the core sends one that was refused again with each frame.
+    pub fn is_news(&self, event: &gst::EventRef) -> bool {
+        let event = Some((event.type_(), event.seqnum()));
+        std::mem::replace(&mut lock(&self.told).refused, event) != event
+    }
+
     /// Takes the caps that come in.
     ///
     /// # Errors
     /// [`gst::FlowError::NotNegotiated`], after an error on the bus, if they cannot be worked on.
-    pub fn set_caps(&self, caps: &gst::CapsRef) -> Result<(), gst::FlowError> {
+    pub fn set_caps(&self, event: &gst::event::Caps) -> Result<(), gst::FlowError> {
+        let caps = event.caps();
         match Format::parse(caps) {
             Ok(format) => {
                 gst::info!(CAT, imp = self, "caps {caps:?}");
@@ -40,17 +47,21 @@ impl I2sbRestore {
                 {
                     // What was before stays known: the core sends these caps again with each frame, and
                     // drops the frame when they are refused again.
-                    let _ = self.refuse(&refusal);
+                    if self.is_news(event) {
+                        let _ = self.refuse(&refusal);
+                    }
                     return Err(gst::FlowError::NotNegotiated);
                 }
                 let size = (format.info.width() as usize, format.info.height() as usize);
                 if let Err(reason) = lock(&self.masks).fit(size.0, size.1) {
-                    gst::element_imp_error!(
-                        self,
-                        gst::StreamError::Format,
-                        ("{reason}; make it as large as the video"),
-                        ["{caps:?}"]
-                    );
+                    if self.is_news(event) {
+                        gst::element_imp_error!(
+                            self,
+                            gst::StreamError::Format,
+                            ("{reason}; make it as large as the video"),
+                            ["{caps:?}"]
+                        );
+                    }
                     lock(&self.input).format = None;
                     return Err(gst::FlowError::NotNegotiated);
                 }
@@ -58,12 +69,14 @@ impl I2sbRestore {
                 Ok(())
             }
             Err(reason) => {
-                gst::element_imp_error!(
-                    self,
-                    gst::CoreError::Negotiation,
-                    ("These caps cannot be restored: {reason}; put a videoconvert before this element"),
-                    ["{caps:?}"]
-                );
+                if self.is_news(event) {
+                    gst::element_imp_error!(
+                        self,
+                        gst::CoreError::Negotiation,
+                        ("These caps cannot be restored: {reason}"),
+                        ["{caps:?}"]
+                    );
+                }
                 lock(&self.input).format = None;
                 Err(gst::FlowError::NotNegotiated)
             }

@@ -58,9 +58,14 @@ impl Format {
     /// One sentence with the reason.
     pub fn parse(caps: &gst::CapsRef) -> Result<Self, String> {
         let info =
-            gst_video::VideoInfo::from_caps(caps).map_err(|_| "not complete raw video caps".to_owned())?;
+            gst_video::VideoInfo::from_caps(caps).map_err(|_| {
+                "GStreamer lays out no frames of such caps: they are not complete, larger than memory, or alternate \
+                 without the feature format:Interlaced"
+                    .to_owned()
+            })?;
         let name = info.format().to_str();
-        let pixels = PixelFormat::named(name).ok_or_else(|| format!("no support for format {name}"))?;
+        let pixels = PixelFormat::named(name)
+            .ok_or_else(|| format!("no support for format {name}; put a videoconvert before this element"))?;
         let colorimetry = info.colorimetry();
         // Grey has no matrix, and some decoders tag YUV as RGB: GStreamer's own rule by size then.
         let fallback = if info.height() > 576 { (0.2126, 0.0722) } else { (0.299, 0.114) };
@@ -103,8 +108,11 @@ impl Format {
             VideoInterlaceMode::Interleaved | VideoInterlaceMode::Mixed => Scan::Woven,
             _ => Scan::Whole,
         };
+        // Fields in frames of their own, which only their metas tell: as good as progressive.
+        let fields = self.info.interlace_mode() == VideoInterlaceMode::Fields;
         match (scan, interlaced) {
-            (Scan::Whole, _) | (_, Interlaced::Fields) => Ok(Some(scan)),
+            (Scan::Whole, _) if !fields => Ok(Some(scan)),
+            (Scan::Whole, Interlaced::Frame) | (_, Interlaced::Fields) => Ok(Some(scan)),
             (Scan::Woven, Interlaced::Frame) => Ok(Some(Scan::Whole)),
             (Scan::Single(_), Interlaced::Frame) => Ok(Some(scan)),
             (_, Interlaced::PassThrough) => Ok(None),

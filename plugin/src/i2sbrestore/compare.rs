@@ -10,7 +10,7 @@ const LINE: usize = 2;
 /// Turns `restored` into the comparison of it with `input`: left before, right after.
 ///
 /// `split`: the right half is restored in place. `side`: both halves show the middle half of the
-/// picture. A white line parts them. `strength` has been applied to neither.
+/// picture. A white line parts them.
 pub fn compose(mode: Compare, input: &Picture, restored: &mut Picture) {
     let width = input.width;
     let middle = width / 2;

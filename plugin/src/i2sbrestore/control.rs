@@ -30,6 +30,13 @@ impl I2sbRestore {
             }
             return;
         }
+        if running
+            && matches!(name, "sampler" | "steps")
+            && let Err(error) = self.could_take(name, value)
+        {
+            message::warning(&self.obj(), &format!("{name} stays as it is"), &error);
+            return;
+        }
         let (old, latency, now) = {
             let mut settings = lock(&self.settings);
             let old = settings.clone();
@@ -46,6 +53,14 @@ impl I2sbRestore {
         if running && (&old.model, old.detail) != (&now.model, now.detail) {
             self.change_model(&now);
         }
+    }
+
+    /// Whether all models can be run with this value of a property: asked before a frame is.
+    fn could_take(&self, name: &str, value: &glib::Value) -> Result<(), EngineError> {
+        let mut wanted = lock(&self.settings).clone();
+        wanted.set(name, value);
+        let sources = lock(&self.sources).clone();
+        sources.iter().try_for_each(|source| source.takes(&wanted))
     }
 
     /// A frame that could not be restored, with `on-error`: whether it goes out as it came. `first`: it

@@ -117,8 +117,8 @@ impl Engines {
     /// An engine was loaded.
     pub fn loaded(&mut self, id: u64, about: &About) {
         let mut changed = self.is_next(id);
-        if changed {
-            self.seats[0] = Seat { worker: self.next.take(), ..Seat::default() };
+        if changed && let Some(seat) = self.seats.first_mut() {
+            *seat = Seat { worker: self.next.take(), ..Seat::default() };
             self.news.push(News::Changed(about.model.clone()));
         }
         if let Some(seat) = self.seat_of(id) {

@@ -32,6 +32,9 @@ pub fn parts(
             size = (size.0.max(meta.width() as usize), size.1.max(meta.height() as usize));
         }
         copy(meta.offset(), &mut offset);
+        if let Some(upwards) = meta.stride().iter().find(|stride| **stride < 0) {
+            return Err(ViewError::Upwards { stride: *upwards });
+        }
         meta.stride().iter().zip(&mut stride).for_each(|(&s, to)| *to = usize::try_from(s).unwrap_or(0));
     } else {
         copy(format.info.offset(), &mut offset);

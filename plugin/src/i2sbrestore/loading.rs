@@ -121,6 +121,10 @@ impl I2sbRestore {
             }
             Err(reason) => reason,
         };
+        if !next && self.stream.lock().engines.seat_of(id).is_none() {
+            gst::debug!(CAT, imp = self, "not wanted any more: {reason}");
+            return;
+        }
         gst::error!(CAT, imp = self, "loading failed: {reason}");
         if fresh {
             message::progress(&obj, gst::ProgressType::Error, reason);
@@ -156,7 +160,7 @@ impl I2sbRestore {
                 ("The model cannot be loaded: {reason}"),
                 ["load: {reason}"]
             );
-            self.stream.fail(gst::FlowError::Error);
+            drop(self.stream.fail(gst::FlowError::Error));
         }
         self.stream.ring();
     }
@@ -191,6 +195,8 @@ impl I2sbRestore {
 
     /// `model` or `detail` was set while playing: the new one is loaded, the old one works until then.
     pub fn change_model(&self, settings: &Settings) {
+        // Before what takes long: a stop meanwhile is seen by it.
+        let epoch = self.stream.lock().epoch;
         let resolved = Source::resolve(&settings.model, settings);
         let mut source = match resolved {
             Ok(source) => source,
@@ -198,11 +204,13 @@ impl I2sbRestore {
         };
         match source.worker() {
             Ok(worker) => {
-                let epoch = {
+                {
                     let mut state = self.stream.lock();
+                    if state.epoch != epoch {
+                        return;
+                    }
                     state.engines.prepare(Some(worker.clone()));
-                    state.epoch
-                };
+                }
                 *lock(&self.candidate) = Some(source);
                 self.listen(&worker, epoch, false);
             }

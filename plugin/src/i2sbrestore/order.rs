@@ -13,6 +13,7 @@ use i2sb::pixel::Raw;
 use super::mix::mix;
 use super::settings::LateFrames;
 use super::stream::{Outcome, Pass, Stream, Work};
+use crate::engine::cuda::CudaError;
 use crate::engine::reuse::Changed;
 use crate::engine::worker::{Job, panicked};
 use crate::engine::{Engine, EngineError, Image, Knobs, Picture};
@@ -36,6 +37,7 @@ pub struct Last {
 pub struct Order {
     stream: Arc<Stream>,
     ticket: Ticket,
+    /// Empty until its turn comes.
     inputs: Vec<Image>,
     strength: f32,
     passes: VecDeque<Pass>,
@@ -64,7 +66,7 @@ impl Order {
         Self {
             stream,
             ticket,
-            inputs: work.inputs.clone(),
+            inputs: Vec::new(),
             strength: work.strength,
             passes: work.passes.iter().cloned().collect(),
             results: Vec::new(),
@@ -77,9 +79,16 @@ impl Order {
         }
     }
 
-    /// Whether nobody waits for it any more: its time was up, or all was stopped.
-    fn unwanted(&self) -> bool {
-        self.cancel.is_cancelled() || !self.stream.lock().queue.is_wanted(self.ticket)
+    /// Its turn has come: takes the pictures, which until then the queue alone holds, so that frames that left it
+    /// in time wait for no engine. False if nobody waits for it any more: its time was up, or all was stopped.
+    fn begin(&mut self) -> bool {
+        let mut state = self.stream.lock();
+        if self.cancel.is_cancelled() || !state.queue.is_wanted(self.ticket) {
+            return false;
+        }
+        let work = state.queue.payload(self.ticket).and_then(|held| held.work.as_ref());
+        self.inputs = work.map(|work| work.inputs.clone()).unwrap_or_default();
+        true
     }
 
     fn late(&self) -> Option<Outcome> {
@@ -305,12 +314,16 @@ pub fn submit(orders: Vec<Order>) -> Option<Job> {
 /// Whether the engine that told this must not be used again.
 fn is_lost(error: &EngineError) -> bool {
     use i2sb::Error;
-    matches!(
-        error,
-        EngineError::Panicked(_)
-            | EngineError::Cuda(_)
-            | EngineError::Failed(Error::Tensor(_) | Error::Device { .. })
-    )
+    use i2sb_cuda_abi::Code;
+    match error {
+        // A refusal of what was asked for: the library works on.
+        EngineError::Cuda(CudaError::Refused { code, .. }) => {
+            !matches!(code, Code::Setting | Code::File | Code::Misused)
+        }
+        EngineError::Panicked(_) | EngineError::Cuda(_) => true,
+        EngineError::Failed(Error::Tensor(_) | Error::Device { .. }) => true,
+        _ => false,
+    }
 }
 
 /// Runs a batch on an engine's thread; `Break` if the engine is not to be trusted any more.
@@ -321,7 +334,7 @@ fn attend(orders: Vec<Order>, engine: &mut dyn Engine, id: u64) -> ControlFlow<(
             // Dropped, and failed by that.
             continue;
         }
-        if order.unwanted() {
+        if !order.begin() {
             order.finish(Outcome::Failed { error: EngineError::Cancelled, first: false });
             continue;
         }
@@ -349,3 +362,7 @@ fn attend(orders: Vec<Order>, engine: &mut dyn Engine, id: u64) -> ControlFlow<(
     }
     flow
 }
+
+#[cfg(test)]
+#[path = "order_tests.rs"]
+mod tests;

@@ -181,7 +181,7 @@ pub fn properties() -> Vec<glib::ParamSpec> {
         glib::ParamSpecString::builder("model")
             .nick("Model")
             .blurb(
-                "Network to restore with: a short name such as jpeg-small, searched in the documented directories, \
+                "Network to restore with: a short name such as jpeg-small, searched in $I2SB_MODEL_PATH, ./weights and where it was installed, \
                  a path or a file: URI of a preset's folder; nothing or empty means the embedded video-small. Changed \
                  while playing, the new one is loaded beside the old one, which works until then",
             )
@@ -232,7 +232,8 @@ pub fn properties() -> Vec<glib::ParamSpec> {
         SAMPLER.property(
             "sampler",
             "Sampler",
-            "How the steps are taken",
+            "How the steps are taken; networks that were trained without noise, as all that come with the plugin, take \
+             model and ot-ode alone",
             glib::ParamFlags::READWRITE | gst::PARAM_FLAG_MUTABLE_PLAYING,
         ),
         glib::ParamSpecFloat::builder("strength")

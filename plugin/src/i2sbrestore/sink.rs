@@ -15,6 +15,7 @@ use super::imp::{CAT, I2sbRestore, lock};
 use super::masks::Cut;
 use super::number;
 use super::settings::{Compare, Hdr, LateFrames, OnError, Settings};
+use super::src::unexplained;
 use super::stream::{BatchKey, Held, Other, Outcome, Pass, PendingQuery, Work};
 use super::strict;
 use crate::engine::{Image, Picture};
@@ -80,6 +81,9 @@ impl I2sbRestore {
         };
         let mut state = self.stream.lock();
         state.flow?;
+        if state.sated {
+            return Err(gst::FlowError::Eos);
+        }
         state.counters.input += 1;
         match work {
             Err(why) => {
@@ -137,7 +141,7 @@ impl I2sbRestore {
         let mut waited = false;
         loop {
             state.flow?;
-            if state.eos {
+            if state.eos || state.sated {
                 return Err(gst::FlowError::Eos);
             }
             if state.queue.has_room() {
@@ -268,7 +272,9 @@ impl I2sbRestore {
                 self.residual_event(&event);
                 // First free whoever waits here, then whoever waits downstream.
                 for dropped in self.stream.stop() {
-                    self.keep_sticky(dropped);
+                    if !matches!(&dropped, Other::Event(event) if event.type_() == gst::EventType::Segment) {
+                        self.keep_sticky(dropped);
+                    }
                 }
                 let result = self.srcpad.push_event(event);
                 // Stopped and not paused: a paused task would keep its function and leak the next one.
@@ -287,11 +293,11 @@ impl I2sbRestore {
                 result
             }
             gst::EventView::Caps(caps) => {
-                self.set_caps(caps.caps())?;
+                self.set_caps(caps)?;
                 return self.enqueue(event);
             }
             gst::EventView::Segment(segment) => {
-                self.set_segment(segment.segment())?;
+                self.set_segment(segment)?;
                 return self.enqueue(event);
             }
             _ if event.is_serialized() => return self.enqueue(event),
@@ -300,15 +306,18 @@ impl I2sbRestore {
         forwarded.then_some(gst::FlowSuccess::Ok).ok_or(gst::FlowError::Error)
     }
 
-    fn set_segment(&self, segment: &gst::Segment) -> Result<(), gst::FlowError> {
+    fn set_segment(&self, event: &gst::event::Segment) -> Result<(), gst::FlowError> {
+        let segment = event.segment();
         let Some(time) = segment.downcast_ref::<gst::ClockTime>() else {
             let format = segment.format();
-            gst::element_imp_error!(
-                self,
-                gst::StreamError::Format,
-                ("Only segments in time can be played, not in {format:?}"),
-                ["put a parser or a decoder before this element"]
-            );
+            if self.is_news(event) {
+                gst::element_imp_error!(
+                    self,
+                    gst::StreamError::Format,
+                    ("Only segments in time can be played, not in {format:?}"),
+                    ["put a parser or a decoder before this element"]
+                );
+            }
             return Err(gst::FlowError::Error);
         };
         let mut input = lock(&self.input);
@@ -316,11 +325,10 @@ impl I2sbRestore {
         Ok(())
     }
 
-    /// What a flush must not lose: what is true of the stream and not of a moment of it.
-    fn keep_sticky(&self, dropped: Other) {
+    /// What must not be lost with the frames around it: what is true of the stream, and not its end alone.
+    pub fn keep_sticky(&self, dropped: Other) {
         let Other::Event(event) = dropped else { return };
-        let of_moment = matches!(event.type_(), gst::EventType::Segment | gst::EventType::Eos);
-        if event.is_sticky() && !of_moment {
+        if event.is_sticky() && event.type_() != gst::EventType::Eos {
             // Fails only if the pad is flushing already, which then has forgotten everything anyway.
             let _ = self.srcpad.store_sticky_event(&event);
         }
@@ -332,18 +340,21 @@ impl I2sbRestore {
         let mut state = self.stream.lock();
         match type_ {
             gst::EventType::Eos => state.eos = true,
-            gst::EventType::StreamStart => state.eos = false,
+            gst::EventType::StreamStart => (state.eos, state.sated) = (false, false),
+            gst::EventType::Segment => state.sated = false,
             _ => {}
         }
         if let Err(error) = state.flow {
-            let fatal = matches!(
-                error,
-                gst::FlowError::Error | gst::FlowError::NotLinked | gst::FlowError::NotNegotiated
-            );
             drop(state);
-            if type_ == gst::EventType::Eos && fatal {
-                // No frame will come any more whose return could tell upstream.
-                self.post_flow_error(error);
+            if type_ == gst::EventType::Eos {
+                if unexplained(error) {
+                    // No frame will come any more whose return could tell upstream.
+                    self.post_flow_error(error);
+                }
+            } else if error == gst::FlowError::NotLinked {
+                // For whoever is linked later; the next frame tells upstream.
+                self.keep_sticky(Other::Event(event));
+                return Ok(gst::FlowSuccess::Ok);
             }
             return Err(error);
         }

@@ -4,22 +4,25 @@
 use std::sync::Arc;
 
 use gst::glib;
+use i2sb::Error;
 use i2sb::device::DeviceName;
 use i2sb::ops::Precision;
-use i2sb::preset::Preset;
-use i2sb::restore::RestoreOptions;
+use i2sb::preset::{Preset, PresetConfig};
+use i2sb::restore::{RestoreOptions, check_sampling};
 
 use super::settings::Settings;
 use crate::engine::cuda::{self, Choice, Library, Remote};
 use crate::engine::real::Real;
 use crate::engine::worker::{Key, Loader, Worker};
-use crate::engine::{Engine, EngineError, Factory, provided};
+use crate::engine::{Engine, EngineError, Factory, Knobs, provided};
 
 /// A model that exists, not yet loaded.
 #[derive(Clone)]
 pub struct Source {
     key: Key,
     wanted: Wanted,
+    /// The preset's, if it is one.
+    config: Option<PresetConfig>,
     kind: Kind,
     worker: Option<Arc<Worker>>,
 }
@@ -32,6 +35,8 @@ struct Wanted {
     detail: f32,
     device: String,
     precision: String,
+    sampler: String,
+    steps: u32,
 }
 
 #[derive(Clone)]
@@ -48,10 +53,11 @@ impl Source {
     /// [`EngineError`] with the file, the reason and where was searched.
     pub fn resolve(model: &str, settings: &Settings) -> Result<Self, EngineError> {
         let wanted = Wanted::of(model, settings);
-        let Wanted { model, detail, device, precision } = wanted.clone();
+        let Wanted { model, detail, device, precision, .. } = wanted.clone();
         if let Some((factory, rest)) = provided(&model) {
             let kind = Kind::Provided(factory, rest.to_owned());
-            return Ok(Self { key: Key { model, device, precision }, wanted, kind, worker: None });
+            let key = Key { model, device, precision };
+            return Ok(Self { key, wanted, config: None, kind, worker: None });
         }
         let asked: DeviceName = device.parse()?;
         // Asked here, so that a device that is not there is told before anything runs.
@@ -68,6 +74,8 @@ impl Source {
         let spare = model != settings.model;
         let detail = if spare && !preset.has_detail() { 0.0 } else { detail };
         let preset = preset.with_detail(detail)?;
+        let config = Some(preset.config.clone());
+        takes(config.as_ref(), settings)?;
         let key = Key {
             model: preset.hash_in(precision)?,
             device: device.to_string(),
@@ -83,7 +91,15 @@ impl Source {
                 Kind::Preset(Arc::new(preset), options)
             }
         };
-        Ok(Self { key, wanted, kind, worker: None })
+        Ok(Self { key, wanted, config, kind, worker: None })
+    }
+
+    /// Whether the model can be run as `settings` say now.
+    ///
+    /// # Errors
+    /// [`EngineError`] with the property, its value and what it may be.
+    pub fn takes(&self, settings: &Settings) -> Result<(), EngineError> {
+        takes(self.config.as_ref(), settings)
     }
 
     /// All models of `settings`: `model`, then `fallback-models`.
@@ -91,7 +107,11 @@ impl Source {
     /// # Errors
     /// As [`Source::resolve`].
     pub fn resolve_all(settings: &Settings) -> Result<Vec<Self>, EngineError> {
-        names(settings).map(|model| Self::resolve(model, settings)).collect()
+        let all = names(settings).enumerate().map(|(index, model)| {
+            let source = Self::resolve(model, settings);
+            source.map_err(|error| if index == 0 { error } else { of_fallback(error) })
+        });
+        all.collect()
     }
 
     /// Whether `settings` still ask for these.
@@ -154,7 +174,30 @@ impl Wanted {
             detail: settings.detail,
             device: settings.device.clone(),
             precision: settings.precision.clone(),
+            sampler: settings.knobs.sampler.clone(),
+            steps: settings.knobs.steps,
         }
+    }
+}
+
+fn takes(config: Option<&PresetConfig>, settings: &Settings) -> Result<(), EngineError> {
+    let Some(config) = config else { return Ok(()) };
+    let Knobs { sampler, steps, .. } = &settings.knobs;
+    let sampler = Some(sampler.as_str()).filter(|name| !name.is_empty());
+    let steps = Some(*steps as usize).filter(|steps| *steps > 0);
+    check_sampling(config, sampler, steps).map_err(|error| match error {
+        Error::Setting { name: "nfe", value, limit } => Error::setting("steps", value, limit).into(),
+        other => other.into(),
+    })
+}
+
+/// Said of the property that names the model.
+fn of_fallback(error: EngineError) -> EngineError {
+    match error {
+        EngineError::Failed(Error::Setting { name: "model", value, limit }) => {
+            Error::setting("fallback-models", value, limit).into()
+        }
+        other => other,
     }
 }
 

@@ -59,10 +59,18 @@ impl I2sbRestore {
     fn turn(&self) {
         let mut state = self.stream.lock();
         let out = loop {
-            if state.flow.is_err() {
-                drop(state);
-                let _ = self.srcpad.pause_task();
-                return;
+            match state.flow {
+                Ok(()) => {}
+                // Somebody may be linked at any time: see `src_event`.
+                Err(gst::FlowError::NotLinked) => {
+                    state = self.stream.wait(state, None);
+                    continue;
+                }
+                Err(_) => {
+                    drop(state);
+                    let _ = self.srcpad.pause_task();
+                    return;
+                }
             }
             let dispatched = self.stream.dispatch(&mut state);
             if !dispatched.refused.is_empty() {
@@ -99,16 +107,21 @@ impl I2sbRestore {
             let _ = self.obj().post_message(gst::message::Latency::builder().src(&*self.obj()).build());
         }
         match out {
-            Out::Frame(held, outcome) => {
-                if let Err(error) = self.frame(held, outcome) {
+            Out::Frame(held, outcome) => match self.frame(held, outcome) {
+                Ok(()) => {}
+                Err(gst::FlowError::Eos) => {
+                    gst::debug!(CAT, imp = self, "downstream has enough");
+                    self.stream.sate();
+                }
+                Err(error) => {
                     gst::debug!(CAT, imp = self, "flow ends: {error}");
-                    self.stream.fail(error);
+                    self.stream.fail(error).into_iter().for_each(|dropped| self.keep_sticky(dropped));
                     let eos = self.stream.lock().eos;
-                    if eos && matches!(error, gst::FlowError::NotLinked | gst::FlowError::NotNegotiated) {
+                    if eos && unexplained(error) {
                         self.post_flow_error(error);
                     }
                 }
-            }
+            },
             Out::Other(Other::Event(event)) => {
                 let event = lock(&self.trail).event(event);
                 gst::debug!(CAT, imp = self, "pushing {event:?}");
@@ -208,6 +221,7 @@ impl I2sbRestore {
                 if restored.size() != input.size() {
                     return Err(unreadable(&"the engine returned a picture of another size"));
                 }
+                let mut strength = work.strength;
                 let (input, mut restored) = match (input, restored) {
                     (Image::Decoded(input), Image::Decoded(restored)) => (input, restored),
                     (Image::Raw { .. }, Image::Raw { frame, broken: wrong }) => {
@@ -218,12 +232,15 @@ impl I2sbRestore {
                     _ => return Err(unreadable(&"the engine returned a picture of another kind")),
                 };
                 if work.compare != Compare::Off {
-                    compose(work.compare, input, Arc::make_mut(&mut restored));
+                    let restored = Arc::make_mut(&mut restored);
+                    let pixels = restored.rgb.iter_mut().zip(&input.rgb);
+                    pixels.for_each(|(restored, input)| *restored = input + strength * (*restored - input));
+                    strength = 1.0;
+                    compose(work.compare, input, restored);
                 }
                 if let Some(keep) = keep {
                     restore_kept(keep, &input.rgb, &mut Arc::make_mut(&mut restored).rgb);
                 }
-                let strength = work.strength;
                 broken |=
                     add_difference(&part.view, &part.color, &mut map, &input.rgb, &restored.rgb, strength);
             }
@@ -285,6 +302,9 @@ impl I2sbRestore {
 
     /// An event from downstream.
     pub fn src_event(&self, pad: &gst::Pad, event: gst::Event) -> bool {
+        if event.type_() == gst::EventType::Reconfigure {
+            self.stream.relinked();
+        }
         let gst::EventView::Qos(qos) = event.view() else {
             return gst::Pad::event_default(pad, Some(&*self.obj()), event);
         };
@@ -342,7 +362,7 @@ impl I2sbRestore {
         (min, held.max(min))
     }
 
-    /// Tells the application what ended the flow when no buffer's return can.
+    /// Tells the application what ended the flow when no buffer's return can, and nobody else does.
     pub fn post_flow_error(&self, error: gst::FlowError) {
         gst::element_imp_error!(
             self,
@@ -351,4 +371,9 @@ impl I2sbRestore {
             ["streaming stopped, reason {error}"]
         );
     }
+}
+
+/// Whether who ended the flow like this leaves it to others to tell the application.
+pub fn unexplained(error: gst::FlowError) -> bool {
+    matches!(error, gst::FlowError::NotLinked | gst::FlowError::NotNegotiated)
 }

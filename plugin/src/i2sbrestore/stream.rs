@@ -149,6 +149,8 @@ pub struct State {
     pub flow: Result<(), gst::FlowError>,
     /// EOS has been queued.
     pub eos: bool,
+    /// Downstream wants no more frames until another segment or stream begins; events still go there.
+    pub sated: bool,
     /// Stops the engine's work for the present frames.
     pub cancel: Cancel,
     /// The engines, from READY→PAUSED to PAUSED→READY.
@@ -171,6 +173,15 @@ pub struct State {
     pub proportion: f64,
 }
 
+impl State {
+    /// What comes next has nothing to do with what was before.
+    fn run_on(&mut self) {
+        self.earliest = None;
+        self.engines.jump();
+        self.cancel = Cancel::default();
+    }
+}
+
 /// The lock, and the bell that is rung at every change.
 pub struct Stream {
     state: Mutex<State>,
@@ -187,6 +198,7 @@ impl Stream {
             queue: Queue::new(limits),
             flow: Err(gst::FlowError::Flushing),
             eos: false,
+            sated: false,
             cancel: Cancel::default(),
             engines: Engines::default(),
             epoch: 0,
@@ -249,14 +261,38 @@ impl Stream {
     pub fn restart(&self) {
         let mut state = self.lock();
         state.flow = Ok(());
-        state.eos = false;
-        state.earliest = None;
-        state.engines.jump();
-        state.cancel = Cancel::default();
+        (state.eos, state.sated) = (false, false);
+        state.run_on();
     }
 
-    /// Ends the flow with `error`, unless it has ended.
-    pub fn fail(&self, error: gst::FlowError) {
+    /// Lets data flow again after [`gst::FlowError::NotLinked`]: there may be somebody to take it now.
+    pub fn relinked(&self) {
+        {
+            let mut state = self.lock();
+            if state.flow != Err(gst::FlowError::NotLinked) {
+                return;
+            }
+            state.flow = Ok(());
+            state.run_on();
+        }
+        self.ring();
+    }
+
+    /// Downstream has enough: frames are forgotten, what lies between them keeps its place.
+    pub fn sate(&self) {
+        let dropped = {
+            let mut state = self.lock();
+            state.sated = true;
+            state.cancel.cancel();
+            state.run_on();
+            state.queue.drop_frames()
+        };
+        self.ring();
+        drop(dropped);
+    }
+
+    /// Ends the flow with `error`, unless it has ended. Returns what was queued between the frames.
+    pub fn fail(&self, error: gst::FlowError) -> Vec<Other> {
         let dropped = {
             let mut state = self.lock();
             if state.flow.is_ok() {
@@ -266,7 +302,7 @@ impl Stream {
             state.queue.flush()
         };
         self.ring();
-        drop(dropped);
+        dropped
     }
 
     /// Hands every batch that is due to the engine. What an ended engine did not take must be
@@ -294,7 +330,8 @@ impl Stream {
         self.ring();
     }
 
-    fn order(self: &Arc<Self>, state: &mut State, ticket: Ticket) -> Option<Order> {
+    /// The work on a frame that is in the queue.
+    pub fn order(self: &Arc<Self>, state: &mut State, ticket: Ticket) -> Option<Order> {
         let cancel = state.cancel.clone();
         let work = state.queue.payload(ticket)?.work.as_ref()?;
         Some(Order::new(self.clone(), ticket, work, cancel))

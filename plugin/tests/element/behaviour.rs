@@ -152,6 +152,19 @@ fn strength_and_enabled_change_while_playing() {
 }
 
 #[test]
+fn a_comparison_shows_strength_in_its_restored_half_alone() {
+    for (strength, right) in [(0.0, 100.0), (0.5, 104.3), (1.0, 108.6)] {
+        let (mut h, info) = playing(&format!("model=null:add compare=split strength={strength}"));
+        h.push(flat(&info, 100, 0)).unwrap();
+        let picture = crate::rig::bytes(&pull(&mut h));
+        let (row, near) = (&picture[..64], |v: &u8, want: f32| (f32::from(*v) - want).abs() <= 1.0);
+        assert!(row[..31].iter().all(|v| *v == 100), "{strength}: {row:?}");
+        assert!(row[31..33].iter().all(|v| near(v, 235.0)), "{strength}: {row:?}");
+        assert!(row[33..].iter().all(|v| near(v, right)), "{strength}: {row:?}");
+    }
+}
+
+#[test]
 fn states_go_up_and_down_and_up() {
     let (mut h, info) = playing("model=null:identity");
     let element = h.element().unwrap();

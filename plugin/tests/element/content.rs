@@ -74,6 +74,26 @@ fn fields_in_buffers_of_their_own_are_pictures() {
 }
 
 #[test]
+fn fields_in_frames_of_their_own_are_interlaced_too() {
+    for (policy, restored) in [("pass-through", Some(0)), ("error", None), ("frame", Some(1))] {
+        let mut h = harness(&format!("model=null:add interlaced={policy}"));
+        let info = gst_video::VideoInfo::builder(gst_video::VideoFormat::I420, 64, 40)
+            .fps(gst::Fraction::new(25, 1))
+            .interlace_mode(VideoInterlaceMode::Fields)
+            .build()
+            .unwrap();
+        h.play();
+        h.set_src_caps(info.to_caps().unwrap());
+        let pushed = h.push(flat(&info, 100, 0));
+        assert_eq!(pushed.is_ok(), restored.is_some(), "{policy}");
+        if let Some(restored) = restored {
+            pull(&mut h);
+            assert_eq!(count(&h, "restored"), restored, "{policy}");
+        }
+    }
+}
+
+#[test]
 fn hdr_passes_through_with_one_warning() {
     for (policy, restored) in [("pass-through", 0), ("process", 2)] {
         let mut h = harness(&format!("model=null:add hdr={policy}"));

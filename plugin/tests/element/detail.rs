@@ -79,3 +79,38 @@ fn detail_of_a_model_that_has_none_is_refused_and_the_model_stays() {
     assert_eq!(element.property::<f32>("detail"), 0.0);
     assert_eq!(show.frame(), faithful);
 }
+
+#[test]
+fn a_sampler_that_the_model_cannot_take_is_refused_before_it_works() {
+    let folder = tempfile::tempdir().unwrap();
+    let model = crate::preset::write_seeded(folder.path(), 5);
+    let model = model.display();
+    crate::null::init();
+    let lone = gst::parse::launch(&format!("i2sbrestore model={model} sampler=i2sb")).unwrap();
+    let told = gst::Bus::new();
+    lone.set_bus(Some(&told));
+    assert!(lone.set_state(gst::State::Ready).is_err());
+    let text = |told: &gst::Bus, kind| match message(told, kind).view() {
+        gst::MessageView::Error(error) => error.error().to_string(),
+        gst::MessageView::Warning(warning) => warning.error().to_string(),
+        other => panic!("{other:?}"),
+    };
+    let why = text(&told, gst::MessageType::Error);
+    assert!(why.contains("sampler is i2sb") && why.contains("ot-ode"), "{why}");
+
+    let mut show = Show::new(&format!("model={model}"));
+    let told = bus(&show.h);
+    let element = show.h.element().unwrap();
+    let before = show.frame();
+    element.set_property_from_str("sampler", "dbim");
+    let why = text(&told, gst::MessageType::Warning);
+    assert!(why.contains("stays") && why.contains("ot-ode"), "{why}");
+    assert_eq!(show.frame(), before);
+    let name = |element: &gst::Element| {
+        let value = element.property_value("sampler");
+        gst::glib::EnumValue::from_value(&value).unwrap().1.nick().to_owned()
+    };
+    assert_eq!(name(&element), "model");
+    element.set_property_from_str("sampler", "ot-ode");
+    assert_eq!((show.frame(), name(&element)), (before, "ot-ode".into()));
+}

@@ -3,7 +3,7 @@
 
 use gst::prelude::*;
 
-use crate::rig::{buffer, bus, count, message, playing};
+use crate::rig::{buffer, bus, count, message, playing, pull};
 
 const ERRORS: [gst::FlowError; 5] = [
     gst::FlowError::Error,
@@ -70,4 +70,63 @@ fn eos_after_an_error_is_not_swallowed_in_silence() {
     while h.push(buffer(&info, 0)).is_ok() {}
     assert!(!h.push_event(gst::event::Eos::new()));
     message(&bus, gst::MessageType::Error);
+}
+
+/// The next events that reach downstream, up to this one.
+fn events_until(h: &mut gst_check::Harness, last: gst::EventType) -> Vec<gst::EventType> {
+    let mut seen = vec![];
+    while seen.last() != Some(&last) {
+        seen.push(h.pull_event().unwrap_or_else(|_| panic!("no {last:?} after {seen:?}")).type_());
+    }
+    seen
+}
+
+#[test]
+fn eos_reaches_downstream_that_has_enough_frames() {
+    let (mut h, info) = playing("model=null:slow:5");
+    let bus = bus(&h);
+    refuse(&h, gst::FlowError::Eos);
+    while h.push(buffer(&info, 0)).is_ok() {}
+    assert!(h.push_event(gst::event::Eos::new()));
+    assert!(events_until(&mut h, gst::EventType::Eos).contains(&gst::EventType::Caps));
+    assert!(bus.pop_filtered(&[gst::MessageType::Error]).is_none());
+    // Another segment is another chance.
+    let (mut h, info) = playing("model=null:slow:5");
+    refuse(&h, gst::FlowError::Eos);
+    while h.push(buffer(&info, 0)).is_ok() {}
+    assert!(h.push_event(gst::event::Segment::new(&gst::FormattedSegment::<gst::ClockTime>::new())));
+    assert!(h.push(buffer(&info, 1)).is_ok());
+}
+
+#[test]
+fn whoever_is_linked_later_gets_what_comes_from_then_on() {
+    let (mut h, info) = playing("model=null:add");
+    let pad = h.element().unwrap().static_pad("src").unwrap();
+    let peer = pad.peer().unwrap();
+    pad.unlink(&peer).unwrap();
+    let told = (0..50).find_map(|index| h.push(buffer(&info, index)).err());
+    assert_eq!(told, Some(gst::FlowError::NotLinked));
+    // What is true of the stream is taken meanwhile.
+    let wide = crate::rig::i420(80, 48);
+    assert!(h.push_event(gst::event::Caps::new(&wide.to_caps().unwrap())));
+    assert_eq!(h.push(buffer(&wide, 50)), Err(gst::FlowError::NotLinked));
+    pad.link(&peer).unwrap();
+    h.push(buffer(&wide, 51)).unwrap();
+    assert_eq!(pull(&mut h).size(), wide.size());
+    assert_eq!(pad.current_caps(), Some(wide.to_caps().unwrap()));
+    pad.unlink(&peer).unwrap();
+    while h.push(buffer(&wide, 52)).is_ok() {}
+    pad.link(&peer).unwrap();
+    h.push(buffer(&wide, 53)).unwrap();
+    pull(&mut h);
+}
+
+#[test]
+fn what_downstream_has_explained_is_not_explained_again() {
+    let (mut h, info) = playing("model=null:slow:5");
+    let bus = bus(&h);
+    refuse(&h, gst::FlowError::Error);
+    while h.push(buffer(&info, 0)).is_ok() {}
+    assert!(!h.push_event(gst::event::Eos::new()));
+    assert!(bus.timed_pop_filtered(100 * gst::ClockTime::MSECOND, &[gst::MessageType::Error]).is_none());
 }

@@ -226,7 +226,7 @@ fn caps_that_cannot_be_are_an_error() {
         assert!(!pad.send_event(gst::event::Caps::new(&caps)));
         let (text, error) = text(&message(&bus, gst::MessageType::Error));
         assert_eq!(error.kind::<gst::CoreError>(), Some(gst::CoreError::Negotiation), "{text}");
-        assert!(text.contains("videoconvert"), "{text}");
+        assert!(text.contains("alternate") && text.contains("larger than memory"), "{text}");
     }
     // Outside of the template GStreamer refuses them itself, and the source tells the bus.
     let caps = gst::Caps::builder("video/x-raw").field("format", "I420").field("width", 16).build();
@@ -318,4 +318,17 @@ fn gst_launch_ends_with_one_error_that_says_what_to_do() {
         assert!(!output.status.success() && ours == 1 && text.contains(words), "{setting}: {text}");
         assert_ne!(output.status.code(), Some(124), "{setting}: it hangs");
     }
+}
+
+#[test]
+fn a_refused_event_is_told_once() {
+    let (mut h, info) = playing("model=null:identity");
+    let bus = bus(&h);
+    h.push_event(gst::event::Segment::new(&gst::FormattedSegment::<gst::format::Bytes>::new()));
+    for index in 0..4 {
+        assert!(h.push(buffer(&info, index)).is_err());
+    }
+    let (first, _) = text(&message(&bus, gst::MessageType::Error));
+    assert!(first.contains("segments in time"), "{first}");
+    assert!(bus.timed_pop_filtered(50 * gst::ClockTime::MSECOND, &[gst::MessageType::Error]).is_none());
 }
