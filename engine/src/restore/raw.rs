@@ -65,12 +65,11 @@ impl Restorer {
         cancel.check()?;
         let (height, width) = self.padded(raw.view.height, raw.view.width);
         let whole = Window { rows: 0..height, cols: 0..width };
-        let (bytes, seen) = self.install(|| -> Result<_> {
-            let gpu = Gpu::of(&model.device)?;
-            let (there, x1) = gpu.frame_up(raw, (height, width))?;
-            let restored = self.run_sampler(&*model.network, &x1, None, &whole, request, cancel)?;
-            Ok(gpu.frame_down(there, &x1, &restored, strength)?)
-        })?;
+        // Not on the threads that copy: one that waits there for the rest of a copy may be given another's whole frame.
+        let gpu = Gpu::of(&model.device)?;
+        let (there, x1) = gpu.frame_up(raw, (height, width))?;
+        let restored = self.run_sampler(&*model.network, &x1, None, &whole, request, cancel)?;
+        let (bytes, seen) = gpu.frame_down(there, &x1, &restored, strength)?;
         if seen.infinite && self.options.precision != Precision::F32 {
             return Ok(None);
         }

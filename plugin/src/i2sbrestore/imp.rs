@@ -45,6 +45,8 @@ pub struct Told {
     pub hdr: bool,
     /// About samples that were not finite.
     pub broken: bool,
+    /// About frames that are all late.
+    pub late: bool,
     /// About an event that cannot be taken.
     pub refused: Option<(gst::EventType, gst::Seqnum)>,
 }

@@ -17,6 +17,9 @@ use crate::engine::Image;
 use crate::flow::queue::Out;
 use i2sb::pixel::add_difference;
 
+/// Late frames, and no other, after which the user is told.
+const HOPELESS: u64 = 25;
+
 impl I2sbRestore {
     /// The source pad starts or stops its task.
     pub fn src_activate(
@@ -268,6 +271,14 @@ impl I2sbRestore {
             (counters.late, counters.dropped, counters.restored, state.proportion)
         };
         gst::debug!(CAT, imp = self, "late frame {:?}, {late} so far", held.buffer.pts());
+        if restored == 0 && late >= HOPELESS && !std::mem::replace(&mut lock(&self.told).late, true) {
+            gst::element_imp_warning!(
+                self,
+                gst::StreamError::TooLazy,
+                ("None of {late} frames was restored in time; set a larger latency, a faster model or more fallback-models"),
+                ["late-frames"]
+            );
+        }
         let running_time = held.work.as_ref().and_then(|work| work.running_time);
         let frames = |count: u64| gst::format::Buffers::from_u64(count);
         let message = gst::message::Qos::builder(false)

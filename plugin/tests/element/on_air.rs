@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use gst::prelude::*;
 
 use crate::actor::{Fault, control};
-use crate::rig::{bus, bytes, count, flat, harness, mean, message, pull, stats};
+use crate::rig::{buffer, bus, bytes, count, flat, harness, mean, message, playing, pull, stats};
 
 /// Luma levels that one level of full range makes.
 const LUMA: f64 = 219.0 / 255.0;
@@ -198,4 +198,19 @@ fn a_fixed_latency_is_kept_whatever_the_engine_does() {
     assert_eq!((count(&air.h, "late"), count(&air.h, "dropped")), (3, 0));
     assert_eq!(latency(&air), declared);
     assert!(bus.pop_filtered(&[gst::MessageType::Latency]).is_none(), "load changes nothing that was told");
+}
+
+#[test]
+fn when_no_frame_is_in_time_the_user_is_told_once() {
+    let (mut h, info) = playing("model=null:slow:200 latency=10000000 late-frames=drop");
+    h.set_live(true);
+    let bus = bus(&h);
+    for index in 0..60 {
+        h.push(buffer(&info, index)).unwrap();
+    }
+    let warning = message(&bus, gst::MessageType::Warning);
+    let gst::MessageView::Warning(warning) = warning.view() else { unreachable!("asked for") };
+    assert!(warning.error().message().contains("in time"), "{}", warning.error().message());
+    assert!(bus.timed_pop_filtered(300 * gst::ClockTime::MSECOND, &[gst::MessageType::Warning]).is_none());
+    assert_eq!(count(&h, "frames-out"), 0);
 }
