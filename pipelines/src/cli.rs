@@ -88,7 +88,7 @@ pub struct Args {
     /// Where the network runs: auto, cpu or cuda:N
     #[arg(long)]
     pub device: Option<String>,
-    /// Numbers the network multiplies with: auto, f32, f16 or bf16
+    /// Numbers the network multiplies with: auto, f32, f16, bf16 or int8
     #[arg(long)]
     pub precision: Option<String>,
     /// Another property of i2sbrestore, NAME=VALUE; any number of them

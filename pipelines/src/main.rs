@@ -6,6 +6,7 @@ mod broadcast;
 mod cli;
 mod closeup;
 mod control;
+mod cut_off;
 mod ending;
 mod exit;
 mod fleet;
@@ -22,6 +23,7 @@ mod progress;
 mod recipe;
 mod restore;
 mod sequence;
+mod sound;
 mod video;
 
 use std::path::{Path, PathBuf};
@@ -102,6 +104,7 @@ fn run(args: &Args, log: &Log) -> Result<Done> {
     let recipe = args.recipe.as_deref().map(Recipe::read).transpose()?;
     let metrics = Exporter::start(args.metrics, args.metrics_public)?;
     let reach = Reach { metrics, control: Control::start(args.control.as_deref())? };
+    fits(args, recipe.as_ref())?;
     prepare()?;
     let start = json!({
         "version": env!("CARGO_PKG_VERSION"),
@@ -123,6 +126,24 @@ fn run(args: &Args, log: &Log) -> Result<Done> {
     }
 }
 
+/// That no option is given that means nothing in this kind of run.
+fn fits(args: &Args, recipe: Option<&Recipe>) -> Result<()> {
+    let archive = matches!(recipe, Some(Recipe::Archive(_)));
+    let stream = matches!(recipe, Some(Recipe::Stream(_)));
+    let options = [
+        ("--colorimetry", &args.source.colorimetry, archive, "archive"),
+        ("--framerate", &args.source.framerate, archive, "archive"),
+        ("--encoder", &args.encoder, stream, "stream"),
+    ];
+    match options.iter().find(|(_, value, meant, _)| value.is_some() && !meant) {
+        Some((name, value, _, kind)) => {
+            let value = value.as_deref().unwrap_or_default();
+            Err(exit::usage(format!("{name} {value}: it is for recipes of kind {kind}")))
+        }
+        None => Ok(()),
+    }
+}
+
 /// How a run is reached from outside while it goes on.
 struct Reach {
     metrics: Exporter,
@@ -138,13 +159,6 @@ impl Reach {
 }
 
 fn file_job(args: &Args, job: &FileJob, log: &Log, reach: &Reach) -> Result<Done> {
-    for (name, value) in
-        [("--colorimetry", &args.source.colorimetry), ("--framerate", &args.source.framerate)]
-    {
-        if value.is_some() {
-            return Err(exit::usage(format!("{name} is for archive recipes")));
-        }
-    }
     let input = args.input();
     if !input.exists() {
         bail!("{} does not exist", input.display());

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 
 use crate::exit::refused;
+use crate::interrupt::Half;
 
 /// Refuses if something of the run is there already.
 pub fn free(paths: &[&Path], force: bool) -> Result<()> {
@@ -34,6 +35,7 @@ pub struct Part {
     path: PathBuf,
     force: bool,
     placed: bool,
+    half: Half,
     /// Holds the lock.
     _file: File,
 }
@@ -61,7 +63,8 @@ impl Part {
             let same =
                 fs::metadata(&path).is_ok_and(|now| file.metadata().is_ok_and(|m| m.ino() == now.ino()));
             if same {
-                let part = Self { target: target.to_owned(), path, force, placed: false, _file: file };
+                let half = Half::new(&path);
+                let part = Self { target: target.to_owned(), path, force, placed: false, half, _file: file };
                 free(&[target], force)?;
                 return Ok(part);
             }
@@ -75,6 +78,12 @@ impl Part {
 
     /// Puts the file in its place.
     pub fn publish(mut self) -> Result<()> {
+        self.half.place(|| self.put())?;
+        self.placed = true;
+        Ok(())
+    }
+
+    fn put(&self) -> Result<()> {
         let placed = if self.force {
             fs::rename(&self.path, &self.target)
         } else {
@@ -88,9 +97,7 @@ impl Part {
                 Err(_) => free(&[&self.target], false).and(Ok(fs::rename(&self.path, &self.target)))?,
             }
         };
-        placed.with_context(|| self.target.display().to_string())?;
-        self.placed = true;
-        Ok(())
+        placed.with_context(|| self.target.display().to_string())
     }
 }
 

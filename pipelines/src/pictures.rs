@@ -34,7 +34,7 @@ pub fn run(args: &Args, job: &FileJob, reach: &Reach) -> Result<Done> {
     reach.watch(&restore);
     let preview = Preview::default();
     preview.watch(&restore);
-    let line = Line::new(recipe, &restore)?;
+    let mut line = Line::new(recipe, &restore)?;
     let (started, bar) = (Instant::now(), progress::bar(Some(files.len() as u64)));
     let mut failed = 0;
     for (index, (file, target)) in files.iter().zip(&targets).enumerate() {
@@ -82,11 +82,20 @@ fn files(args: &Args, recipe: &Pictures) -> Result<Vec<PathBuf>> {
     Ok(files)
 }
 
+fn bin(description: &str) -> Result<gst::Bin> {
+    gst::parse::bin_from_description(description, true).with_context(|| description.to_owned())
+}
+
 /// `filesrc ! decode ! i2sbrestore ! encode ! filesink`, started anew for every picture. Between
 /// pictures it is in READY, where the element keeps its loaded network.
 struct Line {
     pipeline: gst::Pipeline,
     source: gst::Element,
+    /// Description of the decoder.
+    description: String,
+    /// The last picture's decoder.
+    decode: Option<gst::Element>,
+    convert: gst::Element,
     sink: gst::Element,
 }
 
@@ -95,18 +104,33 @@ impl Line {
         let pipeline = gst::Pipeline::new();
         let make = |factory: &str| gst::ElementFactory::make(factory).build();
         let (source, sink) = (make("filesrc")?, make("filesink")?);
-        let bin = |text: &str| gst::parse::bin_from_description(text, true).with_context(|| text.to_owned());
-        let (decode, encode) = (bin(&recipe.decode)?, bin(&recipe.encode)?);
+        let encode = bin(&recipe.encode)?;
         let (convert, back) = (make("videoconvert")?, make("videoconvert")?);
-        let all = [&source, decode.upcast_ref(), &convert, restore, &back, encode.upcast_ref(), &sink];
+        let all = [&convert, restore, &back, encode.upcast_ref(), &sink];
+        pipeline.add(&source)?;
         pipeline.add_many(all)?;
         gst::Element::link_many(all)?;
-        Ok(Self { pipeline, source, sink })
+        Ok(Self { pipeline, source, description: recipe.decode.clone(), decode: None, convert, sink })
+    }
+
+    /// A decoder that has seen no picture yet: one keeps, from picture to picture, how a camera was held.
+    fn renew(&mut self) -> Result<()> {
+        if let Some(old) = self.decode.take() {
+            old.set_state(gst::State::Null)?;
+            self.pipeline.remove(&old)?;
+        }
+        let decode = bin(&self.description)?.upcast();
+        self.pipeline.add(&decode)?;
+        gst::Element::link_many([&self.source, &decode, &self.convert])?;
+        self.decode = Some(decode);
+        Ok(())
     }
 
     /// Restores one picture; writes beside the place and renames, so that no half picture is left.
-    fn picture(&self, file: &Path, target: &Path) -> Result<()> {
+    fn picture(&mut self, file: &Path, target: &Path) -> Result<()> {
+        self.renew()?;
         let part = target.with_extension("part");
+        let half = interrupt::Half::new(&part);
         let name = |path: &Path| path.to_str().map(str::to_owned).context("a file's name is not UTF-8");
         self.source.set_property("location", name(file)?);
         self.sink.set_property("location", name(&part)?);
@@ -123,7 +147,7 @@ impl Line {
             fs::remove_file(&part)?;
             bail!("holds no picture that can be decoded");
         }
-        fs::rename(&part, target).with_context(|| target.display().to_string())
+        half.place(|| fs::rename(&part, target)).with_context(|| target.display().to_string())
     }
 
     fn stop(&self) {

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::Result;
+use gst::glib;
 use gst::prelude::*;
 
 use crate::Args;
@@ -57,15 +58,34 @@ pub fn set(element: &gst::Element, name: &str, text: &str) -> Result<()> {
     let wrong = |why: &str| usage(format!("{name} cannot be {text:?}{why}"));
     let spec =
         element.find_property(name).ok_or_else(|| usage(format!("i2sbrestore has no property {name}")))?;
-    let value = gst::glib::Value::deserialize_with_pspec(text, &spec).map_err(|_| wrong(""))?;
-    let outside = spec.clone().downcast_ref::<gst::glib::ParamSpecFloat>().is_some_and(|range| {
-        value.get::<f32>().is_ok_and(|v| !(range.minimum()..=range.maximum()).contains(&v))
-    });
-    if outside {
-        return Err(wrong(&format!(": {}", spec.blurb().unwrap_or_default())));
+    let value = glib::Value::deserialize_with_pspec(text, &spec).map_err(|_| wrong(""))?;
+    if let Some(range) = outside(&spec, &value) {
+        return Err(wrong(&format!(": {range}; {}", spec.blurb().unwrap_or_default())));
     }
     element.set_property_from_value(name, &value);
     Ok(())
+}
+
+/// The range of a property of numbers, if a value is outside; not a number is.
+fn outside(spec: &glib::ParamSpec, value: &glib::Value) -> Option<String> {
+    macro_rules! kinds {
+        ($($spec:ty, $number:ty;)*) => {
+            None$(.or_else(|| {
+                let range = spec.downcast_ref::<$spec>()?;
+                let (least, most) = (range.minimum(), range.maximum());
+                let inside = value.get::<$number>().is_ok_and(|number| (least..=most).contains(&number));
+                (!inside).then(|| format!("from {least} to {most}"))
+            }))*
+        };
+    }
+    kinds! {
+        glib::ParamSpecFloat, f32;
+        glib::ParamSpecDouble, f64;
+        glib::ParamSpecInt, i32;
+        glib::ParamSpecUInt, u32;
+        glib::ParamSpecInt64, i64;
+        glib::ParamSpecUInt64, u64;
+    }
 }
 
 /// What `stats` says, in one line.

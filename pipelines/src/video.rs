@@ -9,23 +9,31 @@ use std::time::Instant;
 use anyhow::{Context, Result, bail};
 use gst::prelude::*;
 
+use crate::cut_off;
 use crate::ending::Ending;
+use crate::exit::refused;
+use crate::fleet::parse;
 use crate::log::Log;
 use crate::output::{self, Part};
 use crate::preview::{self, Preview};
 use crate::progress::{self, Watch};
 use crate::recipe::{Container, FileJob};
 use crate::restore;
+use crate::sound::Sound;
 use crate::{Args, Done, Reach};
 
 /// Most compressed data that may wait for slow video, in bytes per stream.
 const WAITING_BYTES: u32 = 512 << 20;
+
+/// The muxer that holds most.
+const MATROSKA: &str = "matroskamux";
 
 /// Restores `args.input()` into `args.output()`.
 pub fn run(args: &Args, job: &FileJob, log: &Log, reach: &Reach) -> Result<Done> {
     let container = job.container(args.output())?;
     let shown = preview::place(args.output());
     output::free(&[args.output(), &shown], args.force)?;
+    whole(args)?;
     let part = Part::claim(args.output(), args.force)?;
     let restore = restore::element(args, &job.properties)?;
     reach.watch(&restore);
@@ -54,10 +62,24 @@ pub fn run(args: &Args, job: &FileJob, log: &Log, reach: &Reach) -> Result<Done>
     let copied = if copied.is_empty() { copied } else { format!("; copied: {copied}") };
     let early = if stopped { "interrupted; " } else { "" };
     println!("{}: {early}{}{copied}", args.output().display(), restore::summary(&restore, started.elapsed()));
+    if let Some(note) = graph.sound.left_out(args.input()).filter(|_| !stopped) {
+        eprintln!("note: {note}");
+    }
     if let Some(path) = preview.write(args.output())? {
         println!("before and after: {}", path.display());
     }
     Ok(Done { stopped, counted: restore::counted(&restore) })
+}
+
+/// Refuses a file that ends before its container does, unless the user says that this is known.
+fn whole(args: &Args) -> Result<()> {
+    let Some(what) = cut_off::missing(args.input())? else { return Ok(()) };
+    let what = format!("{}: {what}", args.input().display());
+    if restore::given(args)?.get("strict").is_some_and(|strict| strict == "false") {
+        eprintln!("warning: {what}");
+        return Ok(());
+    }
+    Err(refused(format!("{what}; get the whole file, or restore what is there with --set strict=false")))
 }
 
 /// Takes the preview from the middle, as soon as the length is known.
@@ -83,7 +105,7 @@ fn build(
     let pipeline = gst::Pipeline::new();
     let name = |path: &Path| path.to_str().map(str::to_owned).context("a file's name is not UTF-8");
     let source = gst::ElementFactory::make("filesrc").property("location", name(args.input())?).build()?;
-    let parse = gst::ElementFactory::make("parsebin").build()?;
+    let parse = parse::bin()?;
     let muxer = gst::ElementFactory::make(&container.muxer).build()?;
     let sink = gst::ElementFactory::make("filesink").property("location", name(target)?).build()?;
     pipeline.add_many([&source, &parse, &muxer, &sink])?;
@@ -98,6 +120,7 @@ fn build(
         ending,
         has_video: AtomicBool::new(false),
         copied: Mutex::default(),
+        sound: Sound::default(),
     });
     let added = graph.clone();
     parse.connect_pad_added(move |parse, pad| {
@@ -118,6 +141,7 @@ struct Graph {
     ending: Ending,
     has_video: AtomicBool,
     copied: Mutex<Vec<String>>,
+    sound: Sound,
 }
 
 impl Graph {
@@ -189,15 +213,18 @@ impl Graph {
             .build()?;
         pipeline.add(&queue)?;
         let source = queue.static_pad("src").context("queue has no source pad")?;
-        let target = muxer.compatible_pad(&source, Some(caps)).with_context(|| {
-            let kind = muxer.factory().map(|factory| factory.name().to_string()).unwrap_or_default();
-            format!("{kind} cannot hold it; an output that ends in .mkv can hold nearly everything")
+        let factory = muxer.factory().context("a muxer without a factory")?;
+        let held = parse::held(&factory, caps).and_then(|held| muxer.compatible_pad(&source, Some(&held)));
+        let target = held.with_context(|| match factory.name().as_str() {
+            MATROSKA => format!("{MATROSKA} cannot hold it; take it out of the file first"),
+            name => format!("{name} cannot hold it; an output that ends in .mkv can hold nearly everything"),
         })?;
         self.ending.cut(&source);
+        // Matroska writes no lengths.
+        self.sound.keep(&source, factory.name() != MATROSKA);
         source.link(&target)?;
         queue.sync_state_with_parent()?;
-        pad.link(&queue.static_pad("sink").context("queue has no sink pad")?)?;
-        Ok(())
+        parse::link(pad, &queue.static_pad("sink").context("queue has no sink pad")?)
     }
 }
 

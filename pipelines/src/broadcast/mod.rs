@@ -102,6 +102,9 @@ impl Counts {
 /// Runs the job until the source ends, or a signal comes.
 pub fn run(args: &Args, job: &Arc<StreamJob>, log: &Log, reach: &Reach) -> Result<Done> {
     let (input, target) = (Place::parse(args.input())?, Place::parse(args.output())?);
+    if let Place::File(to) = &target {
+        job.ending(to)?;
+    }
     let encoder = job.encoder(args.encoder.as_deref())?;
     let limit = Limit(args.wait);
     let live = input.is_live();

@@ -2,6 +2,7 @@
 //! A recipe for streams: decoders and encoders by codec, and the times that a live output holds.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Result;
@@ -31,6 +32,9 @@ pub struct StreamJob {
     pub carried: Vec<Decoder>,
     /// Description of the muxer, whose name is `mux`.
     pub muxer: String,
+    /// Endings of files that it writes, lower case; none: any.
+    #[serde(default)]
+    pub extensions: Vec<String>,
 }
 
 /// Times, in milliseconds.
@@ -106,6 +110,16 @@ impl StreamJob {
         found.ok_or_else(|| {
             usage(format!("--encoder {}: known are {}", name.unwrap_or_default(), known.join(", ")))
         })
+    }
+
+    /// Checks what a file to write is called; pipes and devices may have any name.
+    pub fn ending(&self, path: &Path) -> Result<()> {
+        let ending = path.extension().and_then(|ending| ending.to_str()).unwrap_or_default().to_lowercase();
+        let other = path.exists() && !path.is_file();
+        if other || self.extensions.is_empty() || self.extensions.contains(&ending) {
+            return Ok(());
+        }
+        Err(usage(format!("{}: the ending must be one of {}", path.display(), self.extensions.join(", "))))
     }
 
     /// The description of the decoder for these caps.

@@ -122,7 +122,7 @@ pub fn state(plan: &Plan, chunk: u64) -> Result<State> {
     Ok(if lock.try_lock_shared().is_ok() { State::Missing } else { State::InWork })
 }
 
-/// A chunk's record, if it is done.
+/// A chunk's record, if it is done: both the record and what it is of are there.
 pub fn record(plan: &Plan, chunk: u64) -> Result<Option<Record>> {
     let path = plan.file(chunk, "json");
     let text = match fs::read_to_string(&path) {
@@ -143,7 +143,8 @@ pub fn record(plan: &Plan, chunk: u64) -> Result<Option<Record>> {
         range.start,
         range.end
     );
-    Ok(Some(record))
+    // Somebody removed it: it is not done any more.
+    Ok(Some(record).filter(|_| place(plan, chunk).exists()))
 }
 
 /// Where a chunk's frames are: a file, or a folder of pictures.

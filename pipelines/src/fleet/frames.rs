@@ -26,6 +26,11 @@ const REORDERED: &[(&str, &str)] = &[
     ("GBR", "BGRx"),
 ];
 
+/// Why no first frame comes where there is no packet of video.
+const NOTHING: &str = "it holds no video";
+/// And where there are some.
+const UNDECODED: &str = "it cannot be decoded; pictures may hold more bits than GStreamer's decoders know (12 for colour, 16 for grey)";
+
 /// A file that is being decoded.
 pub struct Video {
     pipeline: gst::Pipeline,
@@ -96,7 +101,7 @@ impl Video {
         });
         let frames = Self { pipeline, sink, colorimetry, seen };
         frames.pipeline.set_state(gst::State::Paused).map_err(|_| frames.failed())?;
-        frames.settle()?;
+        frames.settle().with_context(|| if frames.seen().packets == 0 { NOTHING } else { UNDECODED })?;
         Ok(frames)
     }
 
@@ -134,6 +139,11 @@ impl Video {
         let time = segment.to_stream_time(buffer.pts()).context("a frame without a time")?;
         let damaged = buffer.flags().contains(gst::BufferFlags::CORRUPTED);
         Ok(Some(Frame { buffer, caps, time, damaged, timecode: None }))
+    }
+
+    /// How long the file plays, as its container says.
+    pub fn duration(&self) -> Option<gst::ClockTime> {
+        self.pipeline.query_duration()
     }
 
     /// What was seen before the decoder.

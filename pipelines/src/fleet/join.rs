@@ -16,6 +16,7 @@ use super::proof;
 use super::source::Source;
 use crate::exit::usage;
 use crate::output::{self, Part};
+use crate::sound::Sound;
 
 /// How often a file is written at most: of the identifiers that the muxer draws for tracks, one in 256 is too short.
 const TRIES: usize = 8;
@@ -70,9 +71,9 @@ pub fn join(plan: &Plan, output: &Path, force: bool) -> Result<Joined> {
     let written = if video {
         let timecode = plan.frames.first().and_then(|frame| frame.timecode.as_deref());
         let seed = seed(plan, &records);
-        let mut settled = false;
+        let (mut settled, mut sound) = (false, Sound::default());
         for _ in 0..TRIES {
-            mux::write(plan, &records, part.path())?;
+            sound = mux::write(plan, &records, part.path())?;
             settled = ebml::settle(part.path(), seed, timecode)?;
             if settled {
                 break;
@@ -91,6 +92,9 @@ pub fn join(plan: &Plan, output: &Path, force: bool) -> Result<Joined> {
         let made = Source::plain(part.path()).open()?;
         let written = proof::write(plan, &records, output, part.path(), made)?;
         part.publish()?;
+        if let Some(note) = sound.left_out(&plan.settings.wish.source.input) {
+            eprintln!("note: {note}");
+        }
         written
     } else {
         let staged = pictures::stage(plan, &records, output)?;

@@ -15,22 +15,30 @@ use super::parse;
 use super::plan::Plan;
 use crate::interrupt;
 use crate::progress::told;
+use crate::sound::Sound;
 
 /// Most compressed data of one stream that may wait for the video, in bytes.
 const WAITING_BYTES: u32 = 512 << 20;
 /// How long the input may take to name its streams.
 const STREAMS_WITHIN: gst::ClockTime = gst::ClockTime::from_seconds(60);
 
-/// Writes `output`.
-pub fn write(plan: &Plan, records: &[Record], output: &Path) -> Result<()> {
+/// Writes `output`, and counts the packets of sound.
+pub fn write(plan: &Plan, records: &[Record], output: &Path) -> Result<Sound> {
     let pipeline = gst::Pipeline::new();
-    let result = run(&pipeline, plan, records, output);
+    let sound = Sound::default();
+    let result = run(&pipeline, plan, records, output, &sound);
     // Only a pipeline that cannot be stopped fails here, and the first error tells more.
     let stopped = pipeline.set_state(gst::State::Null);
-    result.and(stopped.map(drop).map_err(Into::into))
+    result.and(stopped.map(drop).map_err(Into::into)).map(|()| sound)
 }
 
-fn run(pipeline: &gst::Pipeline, plan: &Plan, records: &[Record], output: &Path) -> Result<()> {
+fn run(
+    pipeline: &gst::Pipeline,
+    plan: &Plan,
+    records: &[Record],
+    output: &Path,
+    sound: &Sound,
+) -> Result<()> {
     let location = |path: &Path| path.to_str().map(str::to_owned).context("a path is not UTF-8");
     let input = location(&plan.settings.wish.source.input)?;
     let caps: gst::Caps = records.first().context("no chunks")?.packets.parse().context("caps of packets")?;
@@ -53,8 +61,11 @@ fn run(pipeline: &gst::Pipeline, plan: &Plan, records: &[Record], output: &Path)
     }
     let bus = pipeline.bus().context("a pipeline has a bus")?;
     let error = || bus.pop_filtered(&[gst::MessageType::Error]).map(|message| told(&message));
-    let others =
-        if plan.settings.wish.source.stills() { None } else { Some(others(pipeline, &muxer, &input)?) };
+    let others = if plan.settings.wish.source.stills() {
+        None
+    } else {
+        Some(others(pipeline, &muxer, &input, sound)?)
+    };
     pipeline
         .set_state(gst::State::Playing)
         .map_err(|_| error().unwrap_or_else(|| anyhow::anyhow!("it does not start")))?;
@@ -76,17 +87,22 @@ fn run(pipeline: &gst::Pipeline, plan: &Plan, records: &[Record], output: &Path)
 }
 
 /// Everything of the input beside its video, on its way into `muxer`; a word comes for each stream.
-fn others(pipeline: &gst::Pipeline, muxer: &gst::Element, input: &str) -> Result<mpsc::Receiver<()>> {
+fn others(
+    pipeline: &gst::Pipeline,
+    muxer: &gst::Element,
+    input: &str,
+    sound: &Sound,
+) -> Result<mpsc::Receiver<()>> {
     let source = gst::ElementFactory::make("filesrc").property("location", input).build()?;
     let parse = parse::bin()?;
     pipeline.add_many([&source, &parse])?;
     source.link(&parse)?;
     let (weak, weak_muxer) = (pipeline.downgrade(), muxer.downgrade());
     let (linked, streams) = mpsc::channel();
-    let seen = AtomicBool::new(false);
+    let (seen, sound) = (AtomicBool::new(false), sound.clone());
     parse.connect_pad_added(move |parse, pad| {
         let (Some(pipeline), Some(muxer)) = (weak.upgrade(), weak_muxer.upgrade()) else { return };
-        match stream(&pipeline, &muxer, pad, &seen) {
+        match stream(&pipeline, &muxer, pad, &seen, &sound) {
             // Nobody counts any more once all are there.
             Ok(()) => linked.send(()).unwrap_or_default(),
             Err(error) => gst::element_error!(parse, gst::StreamError::Failed, ("{error:#}"), ["{error:#}"]),
@@ -116,7 +132,13 @@ fn all_there(bus: &gst::Bus, streams: &mpsc::Receiver<()>) -> Result<()> {
 }
 
 /// `queue ! muxer` for what is copied; the first video stream is what the chunks replace.
-fn stream(pipeline: &gst::Pipeline, muxer: &gst::Element, pad: &gst::Pad, seen: &AtomicBool) -> Result<()> {
+fn stream(
+    pipeline: &gst::Pipeline,
+    muxer: &gst::Element,
+    pad: &gst::Pad,
+    seen: &AtomicBool,
+    sound: &Sound,
+) -> Result<()> {
     let caps = pad.current_caps().unwrap_or_else(|| pad.query_caps(None));
     let video = caps.structure(0).is_some_and(|s| s.name().starts_with("video/"));
     let end = if video && !seen.swap(true, Ordering::SeqCst) {
@@ -130,12 +152,13 @@ fn stream(pipeline: &gst::Pipeline, muxer: &gst::Element, pad: &gst::Pad, seen: 
     };
     pipeline.add(&end)?;
     if let Some(source) = end.static_pad("src") {
-        let target = muxer.compatible_pad(&source, Some(&caps));
+        let held = muxer.factory().and_then(|factory| parse::held(&factory, &caps));
+        let target = held.and_then(|held| muxer.compatible_pad(&source, Some(&held)));
         source.link(&target.with_context(|| format!("Matroska cannot hold a stream of {caps}"))?)?;
+        sound.keep(&source, false);
     }
     end.sync_state_with_parent()?;
-    pad.link(&end.static_pad("sink").context("an element without a sink pad")?)?;
-    Ok(())
+    parse::link(pad, &end.static_pad("sink").context("an element without a sink pad")?)
 }
 
 /// Pushes the packets of one chunk, with the planned times.

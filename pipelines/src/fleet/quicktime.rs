@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The time code track of QuickTime files, which GStreamer does not read: the number of the first frame, from the
-//! atoms moov, trak, mdia, minf, stbl, stsd and stco.
+//! What GStreamer does not read of QuickTime files: their time code track, the number of its first frame, and how many
+//! packets of sound there are, from the atoms moov, trak, mdia, minf, stbl, hdlr, stsd, stsz and stco.
 
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
@@ -8,8 +8,8 @@ use std::path::Path;
 
 /// Atoms that hold others and lead to a track's samples.
 const OPENED: &[&[u8; 4]] = &[b"moov", b"trak", b"mdia", b"minf", b"stbl"];
-/// Largest atom that is read as a whole.
-const MOST: u64 = 1 << 20;
+/// What is read of an atom: its first entry is there.
+const MOST: u64 = 4096;
 
 /// A time code track.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -24,6 +24,20 @@ pub struct Track {
 
 /// The track of a file; `None` if it is no QuickTime file or has none that can be read.
 pub fn track(path: &Path) -> Option<Track> {
+    let (mut file, found) = read(path)?;
+    let ((rate, drop), at) = found.track?;
+    file.seek(SeekFrom::Start(at)).ok()?;
+    let mut first = [0; 4];
+    file.read_exact(&mut first).ok()?;
+    Some(Track { first: u32::from_be_bytes(first), rate, drop })
+}
+
+/// How many packets of sound a file's tracks hold, those of equal length (uncompressed sound) not counted.
+pub fn sounds(path: &Path) -> u64 {
+    read(path).map_or(0, |(_, found)| found.sounds)
+}
+
+fn read(path: &Path) -> Option<(File, Found)> {
     let mut file = File::open(path).ok()?;
     let end = file.metadata().ok()?.len();
     let mut head = [0; 8];
@@ -33,11 +47,7 @@ pub fn track(path: &Path) -> Option<Track> {
     }
     let mut found = Found::default();
     walk(&mut file, 0, end, &mut found)?;
-    let ((rate, drop), at) = found.track?;
-    file.seek(SeekFrom::Start(at)).ok()?;
-    let mut first = [0; 4];
-    file.read_exact(&mut first).ok()?;
-    Some(Track { first: u32::from_be_bytes(first), rate, drop })
+    Some((file, found))
 }
 
 #[derive(Default)]
@@ -46,6 +56,10 @@ struct Found {
     described: Option<(u32, bool)>,
     /// The first track with its first sample's place.
     track: Option<((u32, bool), u64)>,
+    /// Whether the track that is walked through is of sound.
+    sound: bool,
+    /// Packets of sound so far.
+    sounds: u64,
 }
 
 fn walk(file: &mut File, mut at: u64, end: u64, found: &mut Found) -> Option<()> {
@@ -65,12 +79,12 @@ fn walk(file: &mut File, mut at: u64, end: u64, found: &mut Found) -> Option<()>
             return None;
         }
         if kind == *b"trak" {
-            found.described = None;
+            (found.described, found.sound) = (None, false);
         }
         if OPENED.contains(&&kind) {
             walk(file, at + length, stop, found)?;
-        } else if [*b"stsd", *b"stco", *b"co64"].contains(&kind) && stop - at - length <= MOST {
-            let mut body = vec![0; (stop - at - length) as usize];
+        } else if [*b"hdlr", *b"stsd", *b"stsz", *b"stco", *b"co64"].contains(&kind) {
+            let mut body = vec![0; (stop - at - length).min(MOST) as usize];
             file.read_exact(&mut body).ok()?;
             // What is cut off is no track of time codes.
             let _ = table(&kind, &body, found);
@@ -88,6 +102,11 @@ fn table(kind: &[u8; 4], body: &[u8], found: &mut Found) -> Option<()> {
         b"stsd" if entry.get(4..8)? == b"tmcd" => {
             // Size, kind, 6 bytes, reference, 4 bytes, flags, time scale, duration of a frame, frames a second.
             found.described = Some((u32::from(*entry.get(32)?), number(entry.get(20..24)?)? & 1 == 1));
+        }
+        // The first handler of a track is that of its media.
+        b"hdlr" => found.sound |= entry.get(..4)? == b"soun",
+        b"stsz" if found.sound && body.get(4..8)? == [0; 4] => {
+            found.sounds += u64::from(number(entry.get(..4)?)?);
         }
         b"stco" => place(u64::from(number(entry.get(..4)?)?), found),
         b"co64" => place(u64::from_be_bytes(entry.get(..8)?.try_into().ok()?), found),

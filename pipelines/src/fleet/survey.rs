@@ -10,11 +10,13 @@ use gst_video::prelude::*;
 
 use super::decoder_log;
 use super::digest;
+use super::frames::Video;
 use super::line::{Line, Target};
+use super::parse;
 use super::plan::{Output, Planned, Wish};
 use super::quicktime;
 use super::source::{Frame, Frames};
-
+use crate::cut_off;
 use crate::exit::refused;
 use crate::sequence::Samples;
 
@@ -23,6 +25,9 @@ const COLOURS: &str = "strict: colorimetry";
 
 /// Frames in a row that may come at a wrong time where not every packet has one: more than decoders reorder.
 pub const PATIENCE: usize = 5;
+
+/// How much later than the last frame a container may say that it ends: frames differ in length.
+const SLACK: gst::ClockTime = gst::ClockTime::from_seconds(1);
 
 /// What a source holds.
 pub struct Found {
@@ -39,13 +44,10 @@ pub struct Found {
 /// properties say `strict`, whatever is damaged, mixed or unknown.
 pub fn survey(wish: &Wish, list: File, see: &dyn Fn(usize)) -> Result<Found> {
     let strict = wish.properties.get("strict").is_some_and(|text| text == "true");
+    cut_off(wish, strict)?;
     decoder_log::listen();
-    let mut source = wish.source.open().with_context(|| match wish.source.stills() {
-        true => "the pictures",
-        false => {
-            "the video; pictures hold more bits than GStreamer's decoders know (12 for colour, 16 for grey)"
-        }
-    })?;
+    let name = if wish.source.stills() { "the pictures" } else { "the video" };
+    let mut source = wish.source.open().context(name)?;
     let track = quicktime::track(&wish.source.input);
     let mut list = BufWriter::new(list);
     let mut judge: Option<Judge> = None;
@@ -83,7 +85,25 @@ pub fn survey(wish: &Wish, list: File, see: &dyn Fn(usize)) -> Result<Found> {
     }
     list.into_inner().map_err(|error| error.into_error())?.sync_all()?;
     let judge = judge.context("it holds no video that can be decoded")?;
+    if strict && let (Frames::Video(video), Some(last)) = (&source, frames.last()) {
+        judge.to_the_end(wish, video, last)?;
+    }
     Ok(Found { caps: judge.caps, frames })
+}
+
+/// Refuses a file that ends before its container does; where that is allowed, says so.
+fn cut_off(wish: &Wish, strict: bool) -> Result<()> {
+    if wish.source.stills() {
+        return Ok(());
+    }
+    match cut_off::missing(&wish.source.input)? {
+        Some(what) if strict => Err(refused(format!("{what}; get the whole file, or set strict=false"))),
+        Some(what) => {
+            eprintln!("warning: {}: {what}", wish.source.input.display());
+            Ok(())
+        }
+        None => Ok(()),
+    }
 }
 
 /// What every frame must be like.
@@ -128,7 +148,9 @@ impl Judge {
                 )));
             }
             complete(seen.packed.as_ref())?;
-            others(wish, &seen.others)?;
+        }
+        if let Frames::Video(video) = source {
+            others(wish, strict, &video.seen().others)?;
         }
         // The element's own rules, and whether model and masks are there and fit: without work, on one frame.
         let mut properties = wish.properties.clone();
@@ -192,6 +214,21 @@ impl Judge {
         Err(refused(format!(
             "frame {first} is due at {due} and comes at {time}: the video jumps in time, or frames are missing; cut the \
              file there, or set strict=false"
+        )))
+    }
+
+    /// That the video goes on for as long as its container says. Where there are other streams, the container counts
+    /// the longest.
+    fn to_the_end(&self, wish: &Wish, video: &Video, last: &Planned) -> Result<()> {
+        let alone = video.seen().others.is_empty() && cut_off::declares(&wish.source.input);
+        let Some(declared) = video.duration().filter(|_| alone) else { return Ok(()) };
+        let end = gst::ClockTime::from_nseconds(last.time) + self.spacing(1).unwrap_or_default();
+        if declared <= end + SLACK {
+            return Ok(());
+        }
+        Err(refused(format!(
+            "the container declares {declared}, and the last frame ends at {end}: the rest is missing; get the whole \
+             file, or set strict=false"
         )))
     }
 
@@ -266,16 +303,22 @@ fn fits(wish: &Wish, caps: &gst::Caps) -> Result<()> {
     Ok(())
 }
 
-/// That every stream beside the video finds its place in the output.
-fn others(wish: &Wish, streams: &[gst::Caps]) -> Result<()> {
+/// That every stream beside the video finds its place in the output; beside pictures, only where `strict`.
+fn others(wish: &Wish, strict: bool, streams: &[gst::Caps]) -> Result<()> {
     let muxer = gst::ElementFactory::find("matroskamux").context("no matroskamux")?;
-    let video = matches!(wish.output, Output::Video { .. });
-    let takes = |caps: &gst::Caps| muxer.static_pad_templates().iter().any(|t| t.caps().can_intersect(caps));
-    match streams.iter().find(|caps| !video || !takes(caps)) {
-        Some(caps) => Err(refused(format!(
-            "{} cannot hold the stream {caps}; take it out of the file first, or set strict=false",
-            if video { "Matroska" } else { "a sequence of pictures" }
-        ))),
+    if !matches!(wish.output, Output::Video { .. }) {
+        return match streams.first().filter(|_| strict) {
+            Some(caps) => Err(refused(format!(
+                "a sequence of pictures cannot hold the stream {caps}; take it out of the file first, or set \
+                 strict=false"
+            ))),
+            None => Ok(()),
+        };
+    }
+    match streams.iter().find(|caps| parse::held(&muxer, caps).is_none()) {
+        Some(caps) => {
+            Err(refused(format!("Matroska cannot hold the stream {caps}; take it out of the file first")))
+        }
         None => Ok(()),
     }
 }

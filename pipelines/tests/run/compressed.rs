@@ -98,3 +98,27 @@ fn a_folder_of_pictures_becomes_a_folder_of_pictures() {
     }
     assert!(!output.join("broken.png").exists() && !output.join("broken.part").exists());
 }
+
+#[test]
+fn pictures_are_turned_upright_each_by_itself() {
+    let folder = tempfile::tempdir().unwrap();
+    let (input, output) = (folder.path().join("in"), folder.path().join("out"));
+    std::fs::create_dir(&input).unwrap();
+    let fixtures = std::path::Path::new(crate::rig::HERE).join("../tests/fixtures/pictures");
+    // One that says nothing comes after one that does.
+    let pictures = [("a", "turned.jpg"), ("b", "quality80-422.jpg"), ("c", "turned.jpg"), ("d", "grey.jpg")];
+    for (name, from) in pictures {
+        std::fs::copy(fixtures.join(from), input.join(format!("{name}.jpg"))).unwrap();
+    }
+    let done = run(&[input.to_str().unwrap(), output.to_str().unwrap(), "--strength", "0"]);
+    assert!(done.status.success(), "{}", text(&done));
+    for (name, from) in pictures {
+        let upright = image::open(fixtures.join(format!("expected/{from}.png"))).unwrap().to_rgb8();
+        let made = image::open(output.join(format!("{name}.png"))).unwrap().to_rgb8();
+        assert_eq!(made.dimensions(), upright.dimensions(), "{from}");
+        let differences = made.as_raw().iter().zip(upright.as_raw()).map(|(a, b)| f64::from(a.abs_diff(*b)));
+        let mean = differences.sum::<f64>() / made.as_raw().len() as f64;
+        // Decoders differ by how they enlarge colours; a picture that lies on its side is off by tens.
+        assert!(mean < 8.0, "{from}: {mean}");
+    }
+}

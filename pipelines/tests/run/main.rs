@@ -15,3 +15,4 @@ mod refusing;
 mod rig;
 mod soak;
 mod trouble;
+mod whole;

@@ -32,6 +32,67 @@ fn what_cannot_be_is_said_before_anything_is_lost() {
 }
 
 #[test]
+fn values_beyond_their_range_are_refused_with_the_range() {
+    let folder = tempfile::tempdir().unwrap();
+    let target = folder.path().join("out.mkv");
+    let clip = clip();
+    let (clip, target_text) = (clip.to_str().unwrap(), target.to_str().unwrap());
+    let cases: [(&[&str], &str); 7] = [
+        (&["--steps", "5000"], "steps cannot be \"5000\": from -1 to "),
+        (&["--set", "steps=5000"], "steps cannot be \"5000\": from -1 to "),
+        (&["--set", "steps=-2"], "steps cannot be \"-2\": from -1 to "),
+        (&["--set", "tile-size=999999999999"], "tile-size cannot be \"999999999999\""),
+        (&["--strength", "2"], "strength cannot be \"2\": from 0 to 1"),
+        (&["--strength", "nan"], "strength cannot be \"NaN\""),
+        (&["--set", "compare=yes"], "compare cannot be \"yes\""),
+    ];
+    for (args, word) in cases {
+        let output = run(&[&[clip, target_text], args].concat());
+        assert_eq!(output.status.code(), Some(2), "{args:?}: {}", text(&output));
+        assert!(text(&output).contains(word), "{args:?}: {}", text(&output));
+    }
+    let job = folder.path().join("job");
+    let mut plan = crate::rig::bare();
+    plan.args(["fleet", "plan", clip, job.to_str().unwrap(), "--set", "steps=5000"]);
+    let output = plan.output().expect("i2sb-run runs");
+    assert_eq!(output.status.code(), Some(2), "{}", text(&output));
+    assert!(!target.exists() && !job.exists());
+}
+
+#[test]
+fn options_and_endings_of_other_kinds_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let [file, pictures] = ["out.mp4", "pictures"].map(|name| folder.path().join(name));
+    let clip = clip();
+    let (clip, file, pictures) = (clip.to_str().unwrap(), file.to_str().unwrap(), pictures.to_str().unwrap());
+    std::fs::create_dir(pictures).unwrap();
+    let cases: [(&str, &[&str], &str); 6] = [
+        (
+            "compressed-video",
+            &[clip, file, "--encoder", "nosuch"],
+            "--encoder nosuch: it is for recipes of kind stream",
+        ),
+        ("compressed-video", &[pictures, file, "--encoder", "h264"], "--encoder h264"),
+        ("archive", &[clip, file, "--encoder", "h264"], "--encoder h264"),
+        (
+            "broadcast",
+            &[clip, file, "--framerate", "24"],
+            "--framerate 24: it is for recipes of kind archive",
+        ),
+        ("broadcast", &[clip, file, "--encoder", "nosuch"], "ts, mts, m2ts"),
+        ("broadcast", &[clip, file], "ts, mts, m2ts"),
+    ];
+    for (job, args, word) in cases {
+        let output = crate::rig::runner(job).args(args).output().expect("i2sb-run runs");
+        assert_eq!(output.status.code(), Some(2), "{args:?}: {}", text(&output));
+        assert!(text(&output).contains(word), "{args:?}: {}", text(&output));
+    }
+    assert!(!Path::new(file).exists());
+    let help = crate::rig::bare().arg("--help").output().expect("i2sb-run runs");
+    assert!(text(&help).contains("bf16 or int8"), "{}", text(&help));
+}
+
+#[test]
 fn nothing_is_overwritten_unasked() {
     let folder = tempfile::tempdir().unwrap();
     let [source, target, log] = ["in.mkv", "out.mkv", "log"].map(|name| folder.path().join(name));

@@ -93,7 +93,8 @@ pub fn streams(file: &Path) -> (Vec<gst::ClockTime>, Vec<u8>) {
             let buffer = info.buffer().expect("asked for buffers");
             let segment = pad.sticky_event::<gst::event::Segment>(0).expect("a segment before buffers");
             let segment = segment.segment().downcast_ref::<gst::ClockTime>().expect("in time").clone();
-            if segment.to_running_time(buffer.pts()).is_none() {
+            let end = buffer.pts().map(|pts| pts + buffer.duration().unwrap_or_default());
+            if segment.clip(buffer.pts(), end).is_none() {
                 return gst::PadProbeReturn::Ok;
             }
             let mut found = found.lock().unwrap();
