@@ -159,7 +159,7 @@ fn distance(args: &Args, restorer: &Restorer, cancel: &Cancel) -> anyhow::Result
     let further = |most: f64, by: f64| if by > most || by.is_nan() { by } else { most };
     let largest =
         |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| f64::from((a - b).abs())).fold(0.0, further);
-    let distance = largest(&found, &wanted) / largest(&wanted, &rgb).max(1e-6);
+    let apart = largest(&found, &wanted);
     let precision = restorer.options().precision;
     let limit = match precision {
         Precision::F32 => 1e-3,
@@ -167,13 +167,15 @@ fn distance(args: &Args, restorer: &Restorer, cancel: &Cancel) -> anyhow::Result
         // How much bytes change is the preset's affair.
         Precision::Int8 => f64::INFINITY,
     };
-    if distance.is_nan() || distance > limit {
+    let relative = apart / largest(&wanted, &vec![0.0; wanted.len()]);
+    if relative.is_nan() || relative > limit {
         let (device, name) = (restorer.device(), precision.name());
         anyhow::bail!(
-            "{device} in {name} is {distance:.2e} away from the CPU in f32; {limit:.0e} at most is right"
+            "{device} in {name} is {relative:.2e} of the picture's range away from the CPU in f32; {limit:.0e} at most \
+             is right"
         );
     }
-    Ok(distance)
+    Ok(apart / largest(&wanted, &rgb).max(1e-6))
 }
 
 fn restorer(args: &Args, options: RestoreOptions) -> anyhow::Result<Restorer> {
