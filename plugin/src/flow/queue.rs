@@ -183,18 +183,21 @@ impl<P, K: PartialEq, R, O> Queue<P, K, R, O> {
         }
     }
 
-    /// Takes all frames out; the rest keeps its order.
-    pub fn drop_frames(&mut self) -> Vec<P> {
-        self.frames = 0;
-        let (frames, rest) = std::mem::take(&mut self.entries)
-            .into_iter()
-            .partition::<VecDeque<_>, _>(|entry| matches!(entry, Entry::Frame { .. }));
-        self.entries = rest;
-        let payload = |entry| match entry {
-            Entry::Frame { payload, .. } => Some(payload),
-            Entry::Other(_) => None,
-        };
-        frames.into_iter().filter_map(payload).collect()
+    /// Takes out the frames before the first of the others that `ends`, or all frames if there is none; the rest keeps its
+    /// order. The frames, and whether there was one.
+    pub fn drop_frames(&mut self, ends: impl Fn(&O) -> bool) -> (Vec<P>, bool) {
+        let end = self.entries.iter().position(|entry| matches!(entry, Entry::Other(other) if ends(other)));
+        let behind = self.entries.split_off(end.unwrap_or(self.entries.len()));
+        let mut dropped = Vec::new();
+        for entry in std::mem::take(&mut self.entries) {
+            match entry {
+                Entry::Frame { payload, .. } => dropped.push(payload),
+                other => self.entries.push_back(other),
+            }
+        }
+        self.frames -= dropped.len();
+        self.entries.extend(behind);
+        (dropped, end.is_some())
     }
 
     /// Takes the head if it may leave: a finished frame, or whatever is no frame.

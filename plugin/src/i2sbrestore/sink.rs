@@ -16,7 +16,7 @@ use super::masks::Cut;
 use super::number;
 use super::settings::{Compare, Hdr, LateFrames, OnError, Settings};
 use super::src::unexplained;
-use super::stream::{BatchKey, Held, Other, Outcome, Pass, PendingQuery, Work};
+use super::stream::{BatchKey, Held, Other, Outcome, Pass, PendingQuery, Work, begins};
 use super::strict;
 use crate::engine::{Image, Picture};
 use crate::flow::ladder::Move;
@@ -340,10 +340,10 @@ impl I2sbRestore {
         let mut state = self.stream.lock();
         match type_ {
             gst::EventType::Eos => state.eos = true,
-            gst::EventType::StreamStart => (state.eos, state.sated) = (false, false),
-            gst::EventType::Segment => state.sated = false,
+            gst::EventType::StreamStart => state.eos = false,
             _ => {}
         }
+        state.sated &= !begins(type_);
         if let Err(error) = state.flow {
             drop(state);
             if type_ == gst::EventType::Eos {

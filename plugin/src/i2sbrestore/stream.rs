@@ -173,6 +173,11 @@ pub struct State {
     pub proportion: f64,
 }
 
+/// Whether frames behind such an event are wanted again by who had enough.
+pub fn begins(type_: gst::EventType) -> bool {
+    matches!(type_, gst::EventType::Segment | gst::EventType::StreamStart)
+}
+
 impl State {
     /// What comes next has nothing to do with what was before.
     fn run_on(&mut self) {
@@ -278,14 +283,18 @@ impl Stream {
         self.ring();
     }
 
-    /// Downstream has enough: frames are forgotten, what lies between them keeps its place.
+    /// Downstream has enough: the frames of this segment are forgotten, what lies between them keeps its place.
     pub fn sate(&self) {
+        let begins = |other: &Other| matches!(other, Other::Event(event) if begins(event.type_()));
         let dropped = {
             let mut state = self.lock();
-            state.sated = true;
-            state.cancel.cancel();
-            state.run_on();
-            state.queue.drop_frames()
+            let (dropped, another) = state.queue.drop_frames(begins);
+            state.sated = !another;
+            if !another {
+                state.cancel.cancel();
+                state.run_on();
+            }
+            dropped
         };
         self.ring();
         drop(dropped);

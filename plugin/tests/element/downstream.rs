@@ -99,6 +99,31 @@ fn eos_reaches_downstream_that_has_enough_frames() {
 }
 
 #[test]
+fn frames_of_the_next_segment_outlive_the_end_of_this_one() {
+    let (mut h, info) = playing("model=null:slow:50 max-in-flight=8");
+    let pad = h.element().unwrap().static_pad("src").unwrap();
+    pad.add_probe(gst::PadProbeType::BUFFER, |_, info| {
+        let first = matches!(&info.data, Some(gst::PadProbeData::Buffer(buffer)) if buffer.pts() == Some(gst::ClockTime::ZERO));
+        if !first {
+            return gst::PadProbeReturn::Ok;
+        }
+        info.flow_res = Err(gst::FlowError::Eos);
+        info.data = None;
+        gst::PadProbeReturn::Handled
+    });
+    // All is queued before the first answer is there.
+    h.push(buffer(&info, 0)).unwrap();
+    h.push(buffer(&info, 1)).unwrap();
+    assert!(h.push_event(gst::event::Segment::new(&gst::FormattedSegment::<gst::ClockTime>::new())));
+    for index in 2..5 {
+        h.push(buffer(&info, index)).unwrap();
+    }
+    let times: Vec<_> = (2..5).map(|_| pull(&mut h).pts().unwrap().mseconds() / 40).collect();
+    assert_eq!(times, [2, 3, 4]);
+    assert_eq!(count(&h, "restored"), 4);
+}
+
+#[test]
 fn whoever_is_linked_later_gets_what_comes_from_then_on() {
     let (mut h, info) = playing("model=null:add");
     let pad = h.element().unwrap().static_pad("src").unwrap();
