@@ -52,7 +52,7 @@ const CONVOLUTIONS: &[(usize, usize, usize, usize)] = &[
 const NETWORKS: &[(&str, usize, usize)] = &[
     ("jpeg-nano-v6", 720, 576),
     ("jpeg-nano-v6", 1920, 1080),
-    ("jpeg-small-v5", 1280, 720),
+    ("jpeg-small-v6", 1280, 720),
     ("jpeg-base-v1", 640, 360),
 ];
 /// Edge of the picture for `adm`.

@@ -26,7 +26,7 @@ macro_rules! files {
 }
 
 /// Each goes into those programs alone that use it.
-const PICTURES: Files = files!("jpeg-small-v5", None);
+const PICTURES: Files = files!("jpeg-small-v6", None);
 const VIDEO: Files =
     files!("video-small-v3", Some(include_bytes!("../../../weights/video-small-v3/int8.safetensors")));
 

@@ -45,7 +45,7 @@
 //!
 //! // Half way between input and result, on the same network:
 //! let half = restorer.with_options(RestoreOptions { strength: 0.5, ..RestoreOptions::default() })?;
-//! println!("{}", half.about()); // "jpeg-small-v5, 1 step, cpu, f32"
+//! println!("{}", half.about()); // "jpeg-small-v6, 1 step, cpu, f32"
 //! # half.restore(&degraded, width, height, &Request::default(), &Cancel::default())?;
 //! # Ok(())
 //! # }

@@ -113,14 +113,14 @@ fn the_picture_stays_on_air_while_the_model_fails_and_changes() {
     let before = count("restored");
     until(&mut || count("restored") > before + 3);
     // Everything that may change, changes.
-    let small = format!("model={}", Path::new(HERE).join("../weights/jpeg-small-v5").display());
+    let small = format!("model={}", Path::new(HERE).join("../weights/jpeg-small-v6").display());
     for request in ["strength=0.5", "compare=split", "steps=1", "compare=off", small.as_str()] {
         let done = ask(&[request]);
         let (name, value) = request.split_once('=').unwrap();
         assert!(done.status.success() && text(&done).starts_with(name), "{request}: {}", text(&done));
         assert!(text(&done).contains(value), "{request}: {}", text(&done));
     }
-    until(&mut || text(&ask(&["stats"])).contains("\"model\":\"jpeg-small-v5\""));
+    until(&mut || text(&ask(&["stats"])).contains("\"model\":\"jpeg-small-v6\""));
     for (request, words) in [
         ("model=no-such", "no-such"),
         ("strength=7", "strength"),
