@@ -1,6 +1,10 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! `i2sb-run`: a recipe, an input and an output, and everything between.
 
+#[macro_use]
+#[path = "../../engine/src/bin/i2sb/print.rs"]
+mod print;
+
 mod archive;
 mod broadcast;
 mod cli;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What the command prints: that it could be printed, and that it is true.
+//! What the command prints: that it could be printed, or need not be, and that it is true.
 
 use std::{fs, path::Path, process::Command};
 
@@ -36,6 +36,24 @@ fn a_full_disk_is_an_error_and_no_panic() {
         let done = Done::new(output).ends_with(1);
         assert!(done.err.contains("cannot print: No space left"), "{line}: {}", done.err);
     }
+}
+
+/// Nobody reads the messages then; the pictures are restored all the same, and so is the exit code.
+#[cfg(target_os = "linux")]
+#[test]
+fn messages_that_nobody_takes_stop_no_work() {
+    let room = Room::new();
+    room.picture("in/a.png", 16, 16, false, false);
+    fs::write(room.path("in/broken.png"), b"").unwrap();
+    let full = fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let ended = Command::new(env!("CARGO_BIN_EXE_i2sb"))
+        .args(["restore", "in", "-o", "out", "--model", "tiny"])
+        .current_dir(room.path("."))
+        .stderr(full)
+        .status()
+        .unwrap();
+    assert_eq!(ended.code(), Some(1), "one of two is broken");
+    assert!(room.path("out/a.png").exists());
 }
 
 #[test]

@@ -73,7 +73,9 @@ pub fn run(args: &Args, job: &ArchiveJob, log: &Log) -> Result<Done> {
         joined.changed,
         joined.frames
     );
-    joined.beside.iter().for_each(|path| println!("beside it: {}", path.display()));
+    for path in &joined.beside {
+        println!("beside it: {}", path.display());
+    }
     let beside: Vec<_> = joined.beside.iter().map(|path| path.display().to_string()).collect();
     let counted = json!({"frames": joined.frames, "changed": joined.changed, "beside": beside});
     Ok(Done { stopped: false, counted })

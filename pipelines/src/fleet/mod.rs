@@ -144,7 +144,9 @@ pub fn run(args: &Args) -> Result<()> {
             let output: PathBuf = output.components().collect();
             let joined = join::join(&Plan::read(job)?, &output, *force)?;
             println!("{}: joined, every frame as it was restored", output.display());
-            joined.beside.iter().for_each(|path| println!("beside it: {}", path.display()));
+            for path in &joined.beside {
+                println!("beside it: {}", path.display());
+            }
             Ok(())
         }
     }

@@ -24,7 +24,9 @@ pub fn print(plan: &Plan, only_missing: bool) -> Result<()> {
     if only_missing {
         let mut left = [in_work, missing].concat();
         left.sort_unstable();
-        left.iter().for_each(|chunk| println!("{chunk}"));
+        for chunk in left {
+            println!("{chunk}");
+        }
         return Ok(());
     }
     println!("{} chunks of {} frames", plan.chunks(), plan.settings.wish.chunk_frames);

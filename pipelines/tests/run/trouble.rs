@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use crate::air::{BOTTOM_FIRST, Kind, TOP_FIRST, look, make, run, timecode};
+use crate::air::{BOTTOM_FIRST, Kind, TOP_FIRST, command, look, make, run, timecode};
 use crate::onair::{Job, Playing, assert_all, assert_steady, frames_of, port, send};
 use crate::rig::{make_file, text, until};
 
@@ -140,4 +140,23 @@ fn what_cannot_be_is_said_before_anything_is_written() {
     std::fs::write(&target, "precious").unwrap();
     assert_eq!(run(&[file, target_text]).status.code(), Some(3));
     assert_eq!(std::fs::read_to_string(&target).unwrap(), "precious");
+}
+
+/// A service whose log, standard output and standard error lie on one full disk goes on to the end, and says only there
+/// that it could not print.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_full_disk_under_its_messages_stops_no_broadcast() {
+    let folder = tempfile::tempdir().unwrap();
+    let [file, out] = ["in.ts", "out.ts"].map(|name| folder.path().join(name));
+    let (kind, frames) = (Kind::h264("", 25), 25);
+    make(kind, frames, (64, 48), &file);
+    let full = || std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let [file, out] = [&file, &out].map(|path| path.to_str().unwrap());
+    let mut job = command();
+    job.args([file, out, "--log", "/dev/full"]);
+    let ended = job.stdout(full()).stderr(full()).status().unwrap();
+    assert_eq!(ended.code(), Some(1), "printing its result fails, and nothing else");
+    let (shown, _) = frames_of(kind, frames, Path::new(out));
+    assert_all(&shown, frames);
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Standard output: `print!` and `println!` of this command return an error, a full disk for instance, where those of
-//! the standard library panic.
+//! Standard output and standard error: `print!` and `println!` of the commands return an error, a full disk for
+//! instance, and `eprintln!` is silent, where those of the standard library panic.
 
 use std::{
     fmt,
@@ -21,6 +21,18 @@ macro_rules! println {
     ($($text:tt)*) => {
         $crate::print::out(format_args!("{}\n", format_args!($($text)*)))?
     };
+}
+
+/// Standard error; where it takes nothing, there is nobody left to tell, and the work goes on.
+macro_rules! eprintln {
+    ($($text:tt)*) => {
+        $crate::print::err(format_args!("{}\n", format_args!($($text)*)))
+    };
+}
+
+/// Writes to standard error.
+pub fn err(text: fmt::Arguments) {
+    let _ = io::stderr().lock().write_fmt(text);
 }
 
 /// Writes to standard output, past its buffer.
