@@ -93,10 +93,10 @@ impl Shot {
     }
 
     fn moving(rgb: Vec<u8>, whole: (usize, usize), size: (usize, usize), rng: &mut Stream) -> Self {
-        // As far away as the picture allows, at most so that it is shrunk to 0.6: that hides the artifacts that
-        // it came with.
+        // As far away as the picture allows, at most so that it is shrunk to 0.4: that hides the artifacts that
+        // it came with, and small clips are as sharp.
         let room = (whole.0 as f64 / size.0 as f64).min(whole.1 as f64 / size.1 as f64);
-        let most = room.clamp(1.0, 1.0 / 0.6);
+        let most = room.clamp(1.0, 1.0 / 0.4);
         let step = 1.0 + (most - 1.0) * f64::from(rng.next_f32());
         let mut unit = || f64::from(rng.next_f32()) * 2.0 - 1.0;
         let centre = [(unit() + 1.0) / 2.0 * whole.0 as f64, (unit() + 1.0) / 2.0 * whole.1 as f64];
