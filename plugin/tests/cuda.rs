@@ -84,16 +84,21 @@ fn a_frame_in_its_own_format_has_the_bits_of_the_plugins_own_engine() {
     let mut remote = Remote::open(library(), &on_cpu(&preset)).unwrap();
     let options = RestoreOptions { device: DeviceName::Cpu, ..RestoreOptions::default() };
     let mut own = Real::load(&preset, options).unwrap();
-    for (format, width, height) in
-        [("NV12", 33, 17), ("Y444_16BE", 20, 9), ("RGB16", 8, 8), ("GRAY16_LE", 9, 5)]
-    {
+    // Whether the network changes noise by a step of the format: those of five bits are coarser than what it does.
+    for (format, width, height, changes) in [
+        ("NV12", 33, 17, true),
+        ("Y444_16BE", 20, 9, true),
+        ("RGB10A2_LE", 8, 8, true),
+        ("RGB16", 8, 8, false),
+        ("GRAY16_LE", 9, 5, true),
+    ] {
         let before = frame(format, width, height);
         let (mut got, mut want) = (before.clone(), before.clone());
         let cancel = Cancel::default();
         assert!(!remote.restore_raw(&mut got, 0.75, &knobs(0, 0), &cancel).unwrap());
         assert!(!own.restore_raw(&mut want, 0.75, &knobs(0, 0), &cancel).unwrap());
         assert!(got == want, "{format}");
-        assert!(got != before, "{format}: nothing was restored");
+        assert!(got != before || !changes, "{format}: nothing was restored");
     }
 }
 

@@ -28,7 +28,7 @@ macro_rules! files {
 /// Each goes into those programs alone that use it.
 const PICTURES: Files = files!("jpeg-small-v6", None);
 const VIDEO: Files =
-    files!("video-small-v3", Some(include_bytes!("../../../weights/video-small-v3/int8.safetensors")));
+    files!("video-small-v4", Some(include_bytes!("../../../weights/video-small-v4/int8.safetensors")));
 
 impl Files {
     fn open(&self) -> Result<Preset> {

@@ -160,7 +160,7 @@ fn prometheus_reads_what_the_element_counts() {
     assert!(second["i2sb_latency_seconds"] >= 0.12 && second["i2sb_uptime_seconds"] > 0.0);
     assert!(second.contains_key("i2sb_frame_ms_p50") && second.contains_key("i2sb_frame_ms_p95"));
     let model = second.keys().find(|name| name.starts_with("i2sb_model_info{")).expect("a model");
-    assert!(model.contains("model=\"video-small-v3\"") && model.contains("device=\"cpu\""), "{model}");
+    assert!(model.contains("model=\"video-small-v4\"") && model.contains("device=\"cpu\""), "{model}");
     assert!(get(&address, "GET /").starts_with("HTTP/1.1 404"));
     assert!(get(&address, "POST /metrics").starts_with("HTTP/1.1 405"));
     signal(&child, "-INT");

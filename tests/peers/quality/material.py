@@ -19,12 +19,11 @@ SCALE = ["-sws_flags", "bicubic+accurate_rnd+full_chroma_int+full_chroma_inp"]
 PICTURES = {".png", ".jpg", ".jpeg", ".webp"}
 # A key frame as often as live streams have them: the change of quality there is what flickers.
 KEY_FRAMES = ["-g", "12"]
-CODECS = {
-    "x264 CRF 28": (".mkv", ["-c:v", "libx264", "-crf", "28", *KEY_FRAMES]),
-    "x264 CRF 34": (".mkv", ["-c:v", "libx264", "-crf", "34", *KEY_FRAMES]),
-    "x264 CRF 40": (".mkv", ["-c:v", "libx264", "-crf", "40", *KEY_FRAMES]),
-    "MPEG-2 q 16": (".mpg", ["-c:v", "mpeg2video", "-q:v", "16", *KEY_FRAMES, "-bf", "2"]),
-}
+CODECS = {f"x264 CRF {crf}": (".mkv", ["-c:v", "libx264", "-crf", str(crf), *KEY_FRAMES])
+          for crf in (16, 20, 24, 28, 34, 40, 45)}
+CODECS["MPEG-2 q 16"] = (".mpg", ["-c:v", "mpeg2video", "-q:v", "16", *KEY_FRAMES, "-bf", "2"])
+# Where restoring is asked for; at the others it must do no harm.
+USUAL = ["x264 CRF 28", "x264 CRF 34", "x264 CRF 40", "MPEG-2 q 16"]
 
 
 @dataclass

@@ -38,7 +38,7 @@ def main():
     parser.add_argument("--clips", type=Path, metavar="DIR", help="clean clips that are encoded")
     parser.add_argument("--pattern", default="*_ffv1_*", help="which files of --clips")
     parser.add_argument("--frames", type=int, default=24, metavar="N", help="of each clip")
-    parser.add_argument("--codecs", nargs="+", default=list(material.CODECS), choices=list(material.CODECS))
+    parser.add_argument("--codecs", nargs="+", default=material.USUAL, choices=list(material.CODECS))
     parser.add_argument("--static", type=int, default=2, metavar="N", help="pictures that also become still clips")
     parser.add_argument("--presets", type=Path, nargs="+", metavar="DIR", help="folders of presets [newest of weights/]")
     parser.add_argument("--precision", default="f32")

@@ -181,7 +181,9 @@ class Preset:
         self.name = f"i2sb {folder.name}"
         weights = (folder / "model.safetensors").read_bytes()
         config = (folder / "config.toml").read_bytes()
-        self.version = hashlib.sha256(weights + config).hexdigest()
+        ranges = folder / "int8.safetensors"
+        ranges = ranges.read_bytes() if precision == "int8" and ranges.exists() else b""
+        self.version = hashlib.sha256(weights + config + precision.encode() + ranges).hexdigest()
         self.task = tomllib.loads(config.decode())["task"]
 
     def suits(self, case):

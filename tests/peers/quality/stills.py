@@ -2,7 +2,7 @@
 """Gain in PSNR on pictures that x264 encoded as single frames (8 bit 4:2:0, BT.709), by CRF: whether good video is harmed.
 
 usage, after run.sh has made its environment, from the repository's root:
-  tests/peers/.venv/bin/python tests/peers/quality/stills.py --i2sb target/release/i2sb --pictures DIR weights/video-small-v3
+  tests/peers/.venv/bin/python tests/peers/quality/stills.py --i2sb target/release/i2sb --pictures DIR weights/video-small-v4
 """
 
 import argparse
